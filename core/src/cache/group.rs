@@ -1,0 +1,108 @@
+//! Group commit between the threads of one process, in shared mode: whoever finds nobody publishing takes along what waits.
+
+use crate::cache::apply::Outcome;
+use crate::cache::engine::{Committed, Engine};
+use crate::clock::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::BodyBuilder;
+use crate::sync::{Arc, Condvar, Mutex, lock};
+use std::time::Duration;
+
+/// The longest wait before a thread looks at its deadline again.
+const WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// What threads of this process want published.
+#[derive(Debug, Default)]
+pub(crate) struct Group {
+    waiting: Mutex<Waiting>,
+    done: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    leading: bool,
+    queue: Vec<Arc<Ticket>>,
+}
+
+#[derive(Debug)]
+struct Ticket {
+    body: BodyBuilder,
+    result: Mutex<Option<Result<Vec<Outcome>>>>,
+}
+
+impl Group {
+    /// Publishes `body`, alone or together with others, and returns what came of it.
+    pub(crate) fn commit(&self, engine: &Engine, body: &BodyBuilder, deadline: Deadline) -> Result<Committed> {
+        let ticket = Arc::new(Ticket { body: body.clone(), result: Mutex::new(None) });
+        let mut waiting = lock(&self.waiting);
+        waiting.queue.push(Arc::clone(&ticket));
+        loop {
+            if let Some(result) = lock(&ticket.result).take() {
+                return result.map(|outcomes| Committed { outcomes, void: false });
+            }
+            if !waiting.leading {
+                waiting.leading = true;
+                let batch = take_batch(&mut waiting.queue);
+                drop(waiting);
+                let published = publish(engine, &batch, deadline);
+                settle(&batch, published);
+                waiting = lock(&self.waiting);
+                waiting.leading = false;
+                self.done.notify_all();
+                continue;
+            }
+            if deadline.passed(&*engine.clock) {
+                return Err(give_up(&mut waiting.queue, &ticket, engine));
+            }
+            waiting = self.done.wait_timeout(waiting, WAIT_MAX).map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
+        }
+    }
+}
+
+/// Takes as many as fit into one commit, in the order in which they came.
+fn take_batch(queue: &mut Vec<Arc<Ticket>>) -> Vec<Arc<Ticket>> {
+    let mut len = 0;
+    let fits = queue.iter().take_while(|ticket| {
+        len += ticket.body.len();
+        len <= crate::format::BODY_LEN_MAX
+    });
+    let count = fits.count().max(1).min(queue.len());
+    queue.drain(..count).collect()
+}
+
+fn publish(engine: &Engine, batch: &[Arc<Ticket>], deadline: Deadline) -> Result<Vec<Outcome>> {
+    engine.honour_hold(deadline)?;
+    let committed = match batch {
+        [one] => engine.publish(&one.body, None, deadline)?,
+        several => {
+            let mut body = BodyBuilder::default();
+            several.iter().for_each(|ticket| body.append(&ticket.body));
+            engine.publish(&body, None, deadline)?
+        }
+    };
+    Ok(committed.outcomes)
+}
+
+fn settle(batch: &[Arc<Ticket>], published: Result<Vec<Outcome>>) {
+    match published {
+        Ok(outcomes) => {
+            let mut outcomes = outcomes.into_iter();
+            for ticket in batch {
+                let own = outcomes.by_ref().take(ticket.body.count() as usize).collect();
+                *lock(&ticket.result) = Some(Ok(own));
+            }
+        }
+        Err(error) => batch.iter().for_each(|ticket| *lock(&ticket.result) = Some(Err(error.clone()))),
+    }
+}
+
+fn give_up(queue: &mut Vec<Arc<Ticket>>, ticket: &Arc<Ticket>, engine: &Engine) -> Error {
+    let before = queue.len();
+    queue.retain(|other| !Arc::ptr_eq(other, ticket));
+    if queue.len() < before {
+        Error::new(ErrorKind::Timeout, "other threads' commits took the whole timeout:").at(&engine.dir)
+    } else {
+        let what = "the commit that this write went along with did not end in time; it may or may not take effect:";
+        Error::new(ErrorKind::OutcomeUnknown, what).at(&engine.dir)
+    }
+}

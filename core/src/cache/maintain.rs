@@ -1,0 +1,616 @@
+//! What is done along the way of writes, in small steps: checkpoints, merges of index runs, folds of the log, late removal of files.
+//!
+//! One thread of one process of a host does it at a time (a lock that only guards this, and that others do not wait for). Killed
+//! anywhere, it leaves files that nobody names; the next one sweeps them.
+
+use crate::cache::engine::Engine;
+use crate::cache::manifest::{FoldNote, FoldRef, Manifest};
+use crate::cache::options::Durability;
+use crate::cache::state::{State, encoded, levels_sum};
+use crate::clock::Deadline;
+use crate::compaction::FoldFiles;
+use crate::compaction::fold::{FoldBuilder, write_new};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::body::AccessesBuilder;
+use crate::format::{BodyBuilder, Place, Record};
+use crate::index::{Direction, Layers, Levels, Order, Slice, Span, Walker, file_name, flush};
+use crate::log::Cursor;
+use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock, read, write};
+use crate::vfs::{OpenMode, VfsFile};
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Rows that one merge step reads, about.
+const STEP_ROWS: u64 = 8192;
+/// Live bytes that a fold gathers, about: what one step may copy.
+const FOLD_LEN: u64 = 4 << 20;
+/// A fold is not worth its copying while at least so much of its part of the log lives, in hundredths.
+const FOLD_LIVE_MAX: u64 = 90;
+/// In shared mode a checkpoint is made after this many commits: newcomers and those that were cut off read fewer one by one.
+const SHARED_CHECKPOINT_COMMITS: u64 = 256;
+/// In shared mode a process that closes after this many commits leaves a checkpoint.
+const CLOSE_CHECKPOINT_COMMITS: u64 = 16;
+/// In shared mode commits are folded by so many.
+const SHARED_FOLD_COMMITS: u64 = 1024;
+/// On network drives a file that others may still be reading stays this long.
+const RETIRED_GRACE: Duration = Duration::from_secs(60);
+
+/// A process reads the whole index for damage that it met at most this often.
+const REPAIR_PAUSE: Duration = Duration::from_secs(300);
+
+/// The run files that a checkpoint is made of, by id, and what names them.
+pub(crate) type Image = (Vec<(u64, Vec<u8>)>, Manifest);
+
+/// A file that goes later.
+#[derive(Debug, Clone, Copy)]
+enum Retired {
+    Blob(u64),
+    Run(u64),
+    Fold(u64),
+}
+
+/// What is due, and who does it.
+#[derive(Debug, Default)]
+pub(crate) struct Maintenance {
+    busy: AtomicBool,
+    due: AtomicBool,
+    accesses_due: AtomicBool,
+    damage: AtomicBool,
+    /// When this process last repaired the index because of damage that it met.
+    repaired: Mutex<Option<Duration>>,
+    /// Files that nobody names, with when this process first saw them (network drives).
+    pub(crate) unnamed: Mutex<HashMap<PathBuf, Duration>>,
+    /// The length of the delta at which the next step is due, below the flush.
+    next_step: AtomicUsize,
+    /// Where the eviction policy goes on.
+    pub(crate) hand: Mutex<Option<(u64, Walker)>>,
+    spared: Mutex<Option<AccessesBuilder>>,
+    retired: Mutex<VecDeque<(Duration, Retired)>>,
+    lock_file: Mutex<Option<Arc<dyn VfsFile>>>,
+}
+
+impl Maintenance {
+    /// Takes note of how long the delta is.
+    #[inline]
+    pub(crate) fn delta_is(&self, len: usize, max: usize) {
+        let step = self.next_step.load(Ordering::Relaxed);
+        if len >= max || (step != 0 && len >= step) {
+            self.due.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note of how many commits a newcomer would read one by one (shared mode). Processes differ in when they think it too many, so
+    /// that not all of them make a checkpoint at once.
+    pub(crate) fn commits_are(&self, commits: u64, me: u128) {
+        let patience = u64::try_from(me % u128::from(SHARED_CHECKPOINT_COMMITS)).unwrap_or(0);
+        if commits >= SHARED_CHECKPOINT_COMMITS + patience {
+            self.due.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_due(&self) -> bool {
+        self.due.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn accesses_wait(&self) {
+        self.accesses_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of damage in the index: the next step looks after it.
+    pub(crate) fn damage_seen(&self) {
+        self.damage.store(true, Ordering::Relaxed);
+        self.due.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the noted reads, along with the marks that the policy cleared.
+    pub(crate) fn take_accesses(&self, engine: &Engine) -> Option<AccessesBuilder> {
+        if let Some(spared) = lock(&self.spared).take() {
+            return Some(spared);
+        }
+        if !read(&engine.state).tuning.policy.needs_accesses() {
+            return None;
+        }
+        self.accesses_due.store(false, Ordering::Relaxed);
+        engine.accesses.take()
+    }
+
+    pub(crate) fn spare(&self, spared: AccessesBuilder) {
+        *lock(&self.spared) = Some(spared);
+    }
+
+    /// Removes a blob that no entry names any more: at once on a local disk, later on a network drive.
+    pub(crate) fn retire_blob(&self, engine: &Engine, id: u64) {
+        if engine.is_local() {
+            engine.blobs.remove(id);
+        } else {
+            lock(&self.retired).push_back((engine.clock.boot(), Retired::Blob(id)));
+        }
+    }
+
+    /// Gives up what is held for maintenance.
+    pub(crate) fn close(&self, engine: &Engine) {
+        engine.remove_retired(true);
+        *lock(&self.lock_file) = None;
+    }
+}
+
+/// The right to do maintenance.
+pub(crate) struct Turn<'a> {
+    engine: &'a Engine,
+    file: Option<Arc<dyn VfsFile>>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = &self.file {
+            // A lock that cannot be given back is gone with its descriptor.
+            *lock(&self.engine.maintenance.lock_file) = file.unlock().ok().map(|()| Arc::clone(file));
+        }
+        self.engine.maintenance.busy.store(false, Ordering::Release);
+    }
+}
+
+impl Engine {
+    /// Does what is due after a read: writes the noted reads once they are many.
+    #[inline]
+    pub(crate) fn after_read(&self) {
+        if self.maintenance.accesses_due.load(Ordering::Relaxed) && !self.options.read_only && !self.transaction.is_mine() {
+            self.write_accesses();
+        }
+    }
+
+    #[cold]
+    fn write_accesses(&self) {
+        self.maintenance.accesses_due.store(false, Ordering::Relaxed);
+        let Some(list) = self.accesses.take() else { return };
+        let mut body = BodyBuilder::default();
+        body.push(&Record::Accessed(list.list()));
+        // Hints: what cannot be written now is lost, and no read fails for it.
+        drop(self.commit(&body, self.deadline()));
+    }
+
+    /// Does what is due after a write. Nothing of it can make the write fail: it is done already.
+    #[inline]
+    pub(crate) fn after_write(&self, deadline: Deadline) {
+        if self.maintenance.is_due() && !self.transaction.is_mine() {
+            self.maintain(deadline);
+        }
+    }
+
+    #[cold]
+    fn maintain(&self, deadline: Deadline) {
+        let Some(turn) = self.take_turn() else { return };
+        let deadline = deadline.min(self.deadline());
+        self.maintenance.due.store(false, Ordering::Relaxed);
+        let (len, commits) = {
+            let state = read(&self.state);
+            (state.delta.len(), state.position.saturating_sub(state.covered))
+        };
+        let full = len >= self.options.delta_entries_max || (!self.is_local() && commits >= SHARED_CHECKPOINT_COMMITS);
+        if self.maintenance.damage.swap(false, Ordering::Relaxed) {
+            // What fails now fails again at the next damage that is seen, and is tried again then.
+            drop(self.repair_seen(deadline));
+        }
+        let done = if full { self.checkpoint(deadline).map(|_| true) } else { self.step(deadline) };
+        if done.is_err() {
+            // It stays due; the drive is given a moment first.
+            self.maintenance.next_step.store(len + self.options.delta_entries_max / 16 + 1, Ordering::Relaxed);
+        } else {
+            self.plan_next_step();
+        }
+        self.remove_retired(false);
+        drop(turn);
+    }
+
+    /// Leaves a checkpoint behind where many commits would else be read one by one by whoever opens the cache next (network drives).
+    pub(crate) fn checkpoint_at_close(&self) {
+        let commits = {
+            let state = read(&self.state);
+            state.position.saturating_sub(state.covered)
+        };
+        if !self.is_local() && commits >= CLOSE_CHECKPOINT_COMMITS {
+            let turn = self.take_turn();
+            // It saves others time, no more: closing does not fail for it.
+            if turn.is_some() && self.checkpoint(self.deadline()).is_err() {
+                self.maintenance.due.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
+        if self.maintenance.busy.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        let mut turn = Turn { engine: self, file: None };
+        if !self.is_local() {
+            return Some(turn);
+        }
+        let kept = lock(&self.maintenance.lock_file).take();
+        let file = match kept {
+            Some(file) => file,
+            None => self.open_turn_file()?,
+        };
+        match file.try_lock() {
+            Ok(true) => {
+                turn.file = Some(file);
+                Some(turn)
+            }
+            Ok(false) => {
+                *lock(&self.maintenance.lock_file) = Some(file);
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Opens the file whose lock says who does maintenance; a forked child loses it, and with it the lock.
+    fn open_turn_file(&self) -> Option<Arc<dyn VfsFile>> {
+        let hold = crate::fork::hold();
+        let file = self.vfs.open(&self.dir.join("maintain"), OpenMode::Create).ok()?;
+        if let Some(fd) = file.raw_fd() {
+            crate::fork::close_in_child(fd).ok()?;
+        }
+        drop(hold);
+        Some(file)
+    }
+
+    /// Spreads the steps that are due over the writes until the next checkpoint.
+    fn plan_next_step(&self) {
+        let (len, debt) = {
+            let state = read(&self.state);
+            (state.delta.len(), state.levels.debt() + if self.garbage_is_over(&state) { STEP_ROWS } else { 0 })
+        };
+        let steps = usize::try_from(debt.div_ceil(STEP_ROWS)).unwrap_or(usize::MAX);
+        let room = self.options.delta_entries_max.saturating_sub(len);
+        let next = if steps == 0 { 0 } else { len + (room / (steps + 1)).max(1) };
+        self.maintenance.next_step.store(next, Ordering::Relaxed);
+    }
+
+    pub(crate) fn new_id() -> Result<u64> {
+        loop {
+            match getrandom::u64().map_err(|e| Error::new(ErrorKind::Io, format!("no random numbers: {e}")))? {
+                Slice::NO_FILE => {}
+                id => return Ok(id),
+            }
+        }
+    }
+
+    pub(crate) fn write_run(&self, id: u64, bytes: &[u8]) -> Result<()> {
+        let dir = self.dir.join("run");
+        write_new(&*self.vfs, &dir, &dir.join(file_name(id)), bytes)
+    }
+
+    fn sync_names(&self, dir: &str) -> Result<()> {
+        let path = self.dir.join(dir);
+        if self.sync_names && self.vfs.stat(&path).is_ok() {
+            self.vfs.sync_dir(&path).map_err(|e| Error::io("sync", &path, e))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes the blobs durable that entries since the last checkpoint name, where writers did not wait for that.
+    fn sync_blobs(&self) -> Result<()> {
+        if !self.is_local() || self.options.durability == Durability::Host {
+            return Ok(());
+        }
+        let ids: Vec<u64> = {
+            let state = read(&self.state);
+            let blob = |place| if let Place::Blob(id) = place { Some(id) } else { None };
+            state.delta.iter().filter(|(_, e)| !e.entry.tombstone).filter_map(|(_, e)| blob(e.entry.value.place)).collect()
+        };
+        for id in ids {
+            match self.blobs.sync(id) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {} // its entry went meanwhile
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the delta as a run, and publishes a checkpoint that names it.
+    pub(crate) fn checkpoint(&self, deadline: Deadline) -> Result<()> {
+        let (files, manifest) = {
+            let cursor = self.lock_cursor(deadline)?;
+            self.image(&read(&self.state), *cursor)?
+        };
+        for (id, bytes) in &files {
+            self.write_run(*id, bytes)?;
+        }
+        self.publish_checkpoint(&manifest, deadline)
+    }
+
+    /// Returns what a checkpoint of a state consists of: the files of its delta, and what names them.
+    fn image(&self, state: &State, cursor: Cursor) -> Result<Image> {
+        self.image_over(state, cursor, &state.levels)
+    }
+
+    /// As [`Self::image`], with other runs under the delta.
+    pub(crate) fn image_over(&self, state: &State, cursor: Cursor, levels: &Levels) -> Result<Image> {
+        let deltas = [&state.delta];
+        let layers = Layers { deltas: &deltas, levels, files: &self.files };
+        let built = flush(&state.delta, self.marker.seed(), |hash| layers.runs_may_hold(hash));
+        let ids = built.iter().map(|_| Self::new_id()).collect::<Result<Vec<u64>>>()?;
+        let slices = built.iter().zip(&ids).map(|(built, id)| Slice::of(*id, built)).collect();
+        let manifest = state.manifest(cursor, &levels.push(slices));
+        Ok((ids.into_iter().zip(built.into_iter().map(|b| b.bytes)).collect(), manifest))
+    }
+
+    /// Publishes a checkpoint whose files are written.
+    pub(crate) fn publish_checkpoint(&self, manifest: &Manifest, deadline: Deadline) -> Result<()> {
+        self.sync_names("run")?;
+        self.sync_blobs()?;
+        // What the checkpoint covers must not be lost when the machine goes down, or it would name bytes that are not there. The checkpoint
+        // before this one is durable with it.
+        self.log.sync()?;
+        let mut body = BodyBuilder::default();
+        body.push(&Record::Checkpoint(&manifest.encode()));
+        self.commit(&body, deadline)?;
+        let (adopted, at) = {
+            let state = read(&self.state);
+            (state.covered >= manifest.cursor.position, state.checkpoint_at)
+        };
+        if adopted {
+            self.log.adopted(at);
+        }
+        self.sweep();
+        Ok(())
+    }
+
+    /// Repairs the index; not often, for what was given up as lost is met again and again, and reading all of it takes time.
+    fn repair_seen(&self, deadline: Deadline) -> Result<()> {
+        let now = self.clock.boot();
+        let last = lock(&self.maintenance.repaired).replace(now);
+        if last.is_some_and(|last| now.saturating_sub(last) < REPAIR_PAUSE) {
+            *lock(&self.maintenance.repaired) = last;
+            return Ok(());
+        }
+        self.repair_index(true, deadline).map(drop)
+    }
+
+    /// Makes one step of merging or folding. Returns whether there was one to make.
+    fn step(&self, deadline: Deadline) -> Result<bool> {
+        Ok(self.merge_step(deadline)? || self.fold_step(deadline)?)
+    }
+
+    fn merge_step(&self, deadline: Deadline) -> Result<bool> {
+        let levels = read(&self.state).levels.clone();
+        let Some(step) = levels.plan() else { return Ok(false) };
+        let result = match step.execute(&self.files, Self::new_id()?, false) {
+            Err(error) if error.kind() == ErrorKind::Damaged => {
+                self.maintenance.damage_seen();
+                return Err(error);
+            }
+            other => other?,
+        };
+        if let Some((id, bytes)) = &result.file {
+            self.write_run(*id, bytes)?;
+            self.sync_names("run")?;
+        }
+        let Ok(after) = levels.apply(&result) else { return Ok(false) };
+        let mut note = levels_sum(&levels).to_le_bytes().to_vec();
+        note.extend_from_slice(&encoded(&after));
+        let mut body = BodyBuilder::default();
+        body.push(&Record::Levels(&note));
+        self.commit(&body, deadline)?;
+        if read(&self.state).levels != after
+            && let Some((id, _)) = &result.file
+        {
+            self.retire_if_unnamed(Retired::Run(*id));
+        }
+        Ok(true)
+    }
+
+    /// Returns whether garbage is more than the set fraction of the live bytes of the log.
+    fn garbage_is_over(&self, state: &crate::cache::state::State) -> bool {
+        let live: u64 = state.usage.values().sum();
+        let total = self.log_bytes(state) + state.folds.iter().map(|f| f.len).sum::<u64>();
+        total > (64 << 10) + live + live.saturating_mul(state.tuning.garbage_percent) / 100 && total > live
+    }
+
+    fn log_bytes(&self, state: &crate::cache::state::State) -> u64 {
+        match &self.local {
+            Some(local) => local.bytes(),
+            // A shared log's commits are folded once they are many, whatever lives of them.
+            None => {
+                let folded = state.folds.last().map_or(0, |f| f.to >> crate::log::ADDR_OFFSET_BITS);
+                let live: u64 = state.usage.values().sum();
+                if state.covered.saturating_sub(folded) >= SHARED_FOLD_COMMITS { u64::MAX / 4 } else { live }
+            }
+        }
+    }
+
+    /// Folds the part of the log with the most garbage, if there is too much.
+    fn fold_step(&self, deadline: Deadline) -> Result<bool> {
+        let Some((from, to, replaces)) = self.choose_fold() else { return Ok(false) };
+        self.fold_part(from, to, replaces, deadline)?;
+        Ok(true)
+    }
+
+    /// Folds a part of the log that lies before the checkpoint, with the folds `replaces` in it.
+    pub(crate) fn fold_part(&self, from: u64, to: u64, replaces: Vec<u64>, deadline: Deadline) -> Result<()> {
+        let (builder, live) = self.gather(from, to, deadline)?;
+        let seed = self.marker.seed();
+        let (bytes, sum) = builder.finish(from, to, seed);
+        let fold = FoldRef { id: Self::new_id()?, from, to, len: bytes.len() as u64, live, sum };
+        self.folds.write(fold.id, &bytes)?;
+        self.sync_names("fold")?;
+        let mut body = BodyBuilder::default();
+        body.push(&Record::Fold(&FoldNote { fold, replaces }.encode()));
+        self.commit(&body, deadline)?;
+        let folds = read(&self.state).folds.clone();
+        if !folds.contains(&fold) {
+            self.retire_if_unnamed(Retired::Fold(fold.id));
+        }
+        self.folds.retain(&folds);
+        Ok(())
+    }
+
+    /// Chooses a part of the log that lies before the checkpoint: in local mode a sealed segment or a fold, in shared mode the commits
+    /// that are not folded yet. Returns its addresses and the folds in it.
+    fn choose_fold(&self) -> Option<(u64, u64, Vec<u64>)> {
+        let state = read(&self.state);
+        if !self.garbage_is_over(&state) {
+            return None;
+        }
+        let Some(local) = &self.local else {
+            let from = state.folds.last().map_or(0, |f| f.to);
+            let first = from >> crate::log::ADDR_OFFSET_BITS;
+            let to = state.covered.min(first + 4 * SHARED_FOLD_COMMITS);
+            return (to > first).then(|| (from, to << crate::log::ADDR_OFFSET_BITS, Vec::new()));
+        };
+        let mut parts: Vec<(u64, u64, u64, Option<u64>)> = state.folds.iter().map(|f| (f.from, f.to, f.len, Some(f.id))).collect();
+        parts.extend(
+            local
+                .sealed()
+                .into_iter()
+                .filter(|(from, to)| *to <= state.covered && !state.folds.iter().any(|f| f.from < *to && *from < f.to))
+                .map(|(from, to)| (from, to, to - from, None)),
+        );
+        parts.sort_unstable();
+        let live = |from: u64, to: u64| live_within(&state.usage, state.bucket_bits, from, to);
+        let worth = |part: &(u64, u64, u64, Option<u64>)| live(part.0, part.1).saturating_mul(100) / part.2.max(1);
+        let (at, worst) = parts.iter().enumerate().min_by_key(|(_, part)| worth(part))?;
+        if worth(worst) > FOLD_LIVE_MAX {
+            return None;
+        }
+        // Neighbours come along while the copying stays small, so that folds do not become many.
+        let (mut low, mut high, mut bytes) = (at, at, live(worst.0, worst.1));
+        while high + 1 < parts.len() && parts[high + 1].0 == parts[high].1 && bytes + live(parts[high + 1].0, parts[high + 1].1) <= FOLD_LEN
+        {
+            high += 1;
+            bytes += live(parts[high].0, parts[high].1);
+        }
+        while low > 0 && parts[low - 1].1 == parts[low].0 && bytes + live(parts[low - 1].0, parts[low - 1].1) <= FOLD_LEN {
+            low -= 1;
+            bytes += live(parts[low].0, parts[low].1);
+        }
+        let replaces = parts[low..=high].iter().filter_map(|part| part.3).collect();
+        Some((parts[low].0, parts[high].1, replaces))
+    }
+
+    /// Collects the live entries whose addresses lie within `from..to`.
+    fn gather(&self, from: u64, to: u64, deadline: Deadline) -> Result<(FoldBuilder, u64)> {
+        let mut entries = Vec::new();
+        let mut walker = Walker::new(Span::addresses(from, to), Direction::Forward);
+        self.walk(&mut walker, deadline, |entry| {
+            entries.push(entry.clone());
+            true
+        })?;
+        write(&self.state).delta.forget_view(Order::Address);
+        let folds = read(&self.state).folds.clone();
+        let seed = self.marker.seed();
+        let (mut builder, mut live) = (FoldBuilder::default(), 0);
+        for entry in &entries {
+            let e = entry.as_ref();
+            let value = if matches!(e.entry.value.place, Place::Log) {
+                let key_and_tag = (e.key.bytes.len() + e.tag.map_or(0, |t| t.bytes.len())) as u64;
+                let fold = FoldFiles::covering(&folds, e.entry.addr);
+                match self.value_of(&e.entry, key_and_tag, fold.as_ref(), deadline) {
+                    Ok(value) => value.stored(),
+                    // Damaged bytes stay where they are: a look-up finds no address in the fold, and counts the damage.
+                    Err(error) if error.kind() == ErrorKind::Damaged => continue,
+                    Err(error) => return Err(error),
+                }
+            } else {
+                None
+            };
+            let value = value.as_deref().unwrap_or(&[]);
+            live += value.len() as u64;
+            builder.push(&e, value, seed);
+        }
+        Ok((builder, live))
+    }
+
+    fn retire_if_unnamed(&self, retired: Retired) {
+        lock(&self.maintenance.retired).push_back((self.clock.boot(), retired));
+    }
+
+    /// Removes files whose time has come.
+    fn remove_retired(&self, all: bool) {
+        let grace = if self.is_local() { Duration::ZERO } else { RETIRED_GRACE };
+        let now = self.clock.boot();
+        let mut due = Vec::new();
+        {
+            let mut retired = lock(&self.maintenance.retired);
+            while let Some((since, _)) = retired.front()
+                && (now.saturating_sub(*since) >= grace || (all && self.is_local()))
+            {
+                due.extend(retired.pop_front());
+            }
+        }
+        for (_, file) in due {
+            match file {
+                Retired::Blob(id) => drop(self.blobs.remove(id)),
+                Retired::Run(id) => drop(self.vfs.unlink(&self.dir.join("run").join(file_name(id)))),
+                Retired::Fold(id) => drop(self.vfs.unlink(&self.folds.path(id))),
+            }
+        }
+    }
+
+    /// Removes, right after a checkpoint, what neither the state nor a recovery from the checkpoint before can need.
+    fn sweep(&self) {
+        let (keep, folds_before, folds_now, levels, covered) = {
+            let state = read(&self.state);
+            let keep: std::collections::HashSet<u64> = state.era.union(&state.last_era).copied().collect();
+            (keep, state.last_folds.clone(), state.folds.clone(), state.levels.clone(), state.last_covered)
+        };
+        if !self.is_local() {
+            self.retire_dropped();
+            let folded = folds_now.last().map_or(0, |f| f.to >> crate::log::ADDR_OFFSET_BITS);
+            self.log.collect(0, folded.min(covered));
+            return;
+        }
+        self.files.retain(levels.files());
+        for (dir, path) in [("run", self.dir.join("run")), ("fold", self.folds.dir().to_owned())] {
+            let Ok(names) = self.vfs.read_dir(&path) else { continue };
+            for name in names {
+                let id = (name.len() == 16).then(|| u64::from_str_radix(&name, 16).ok()).flatten();
+                if id.is_some_and(|id| !keep.contains(&id)) {
+                    // Later, if not now: the next checkpoint tries again.
+                    drop(self.vfs.unlink(&self.dir.join(dir).join(&name)));
+                }
+            }
+        }
+        for fold in &folds_now {
+            for before in folds_before.iter().filter(|b| b.from < fold.to && fold.from < b.to) {
+                self.log.collect(fold.from.max(before.from), fold.to.min(before.to).min(covered));
+            }
+        }
+    }
+
+    /// Puts what the last checkpoint made needless on the list of files that go later (network drives).
+    fn retire_dropped(&self) {
+        let mut state = write(&self.state);
+        let dropped: Vec<u64> = state.last_era.difference(&state.era).copied().collect();
+        state.last_era.clear();
+        drop(state);
+        let now = self.clock.boot();
+        let mut retired = lock(&self.maintenance.retired);
+        for id in dropped {
+            retired.push_back((now, Retired::Run(id)));
+            retired.push_back((now, Retired::Fold(id)));
+        }
+    }
+}
+
+/// Returns about how many live bytes lie within `from..to`; buckets at the edges count in part.
+fn live_within(usage: &crate::cache::manifest::Usage, bits: u32, from: u64, to: u64) -> u64 {
+    let width = 1_u64 << bits;
+    usage
+        .range(from >> bits..=(to - 1) >> bits)
+        .map(|(bucket, bytes)| {
+            let start = bucket << bits;
+            let overlap = to.min(start + width) - from.max(start);
+            u64::try_from(u128::from(*bytes) * u128::from(overlap) / u128::from(width)).unwrap_or(u64::MAX)
+        })
+        .sum()
+}
+
+/// Returns the ids of all files that a state names: runs and folds.
+pub(crate) fn named(levels: &Levels, folds: &[FoldRef]) -> impl Iterator<Item = u64> {
+    levels.files().chain(folds.iter().map(|f| f.id)).collect::<Vec<_>>().into_iter()
+}

@@ -1,0 +1,38 @@
+//! The façade: what a cache can do.
+//!
+//! A [`Cache`] is a cheap handle, shared by threads, that goes on working in a forked child. Calls are grouped as `read` (look-ups), `write`
+//! (changes), `walk` (ordered walks, expiry, eviction), `transact`; underneath are the `engine` (log and state of this process), the `state`
+//! and what records do to it (`apply`), and `maintain` (checkpoints, merges, folds).
+
+mod accesses;
+mod apply;
+mod check;
+mod engine;
+mod group;
+mod handle;
+mod leftovers;
+mod maintain;
+pub(crate) mod manifest;
+mod open;
+mod options;
+mod read;
+mod repair;
+mod state;
+mod transact;
+mod value;
+mod walk;
+mod write;
+
+pub use handle::Cache;
+pub use options::{BLOB_LEN_MIN_DEFAULT, Durability, EvictionPolicy, Options, ProfileOverride, Setting, Tuning};
+pub use value::{Hit, Put, PutData, Value, ValueReader};
+pub use walk::{KeyOrder, Keys};
+
+/// What a call that must not wait came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt<T> {
+    /// It was done.
+    Done(T),
+    /// It would have waited, and nothing was done: call the waiting one.
+    WouldBlock,
+}

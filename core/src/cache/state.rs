@@ -1,0 +1,420 @@
+//! The state of a cache as one process knows it: a checkpoint's index and totals, and what was replayed since.
+
+use crate::cache::apply::{At, Outcome, Store, Tracks, apply};
+use crate::cache::maintain::named;
+use crate::cache::manifest::{Counters, FoldNote, FoldRef, Manifest, Usage};
+use crate::cache::options::{EvictionPolicy, Setting, Tuning};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+use crate::format::entry::{EntryRef, OwnedEntry};
+use crate::format::wire::{Malformed, Reader, checksum};
+use crate::format::{KeyRef, Record};
+use crate::index::{Delta, Direction, Layers, Levels, Lookup, RunFiles, Span};
+use crate::log::{Commit, Cursor, Replay};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Nobody waits longer than this for a transaction of another host, whatever it asked for.
+const HOLD_MAX: Duration = Duration::from_secs(10);
+
+/// A transaction that others wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hold {
+    pub(crate) owner: u128,
+    /// By this host's boot clock.
+    pub(crate) until: Duration,
+}
+
+/// What was replayed.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) delta: Delta,
+    pub(crate) levels: Levels,
+    pub(crate) files: Arc<RunFiles>,
+    pub(crate) counters: Counters,
+    pub(crate) settings: BTreeMap<String, Setting>,
+    pub(crate) tuning: Tuning,
+    pub(crate) usage: Usage,
+    pub(crate) folds: Vec<FoldRef>,
+    pub(crate) hold: Option<Hold>,
+    /// Everything before it was replayed.
+    pub(crate) position: u64,
+    /// Position of the commit that carried the newest checkpoint.
+    pub(crate) checkpoint_at: u64,
+    /// Where that checkpoint's replay goes on: what lies before is in runs.
+    pub(crate) covered: u64,
+    /// No entry expires before this.
+    pub(crate) expire_floor: f64,
+    /// Changes whenever eviction orders may have new first entries that a remembered place would miss.
+    pub(crate) epoch: u64,
+    /// Bits of an address that make its usage bucket.
+    pub(crate) bucket_bits: u32,
+    /// Files that any list of runs or folds has named since the newest checkpoint, and between the one before and it.
+    pub(crate) era: HashSet<u64>,
+    pub(crate) last_era: HashSet<u64>,
+    /// The folds of the newest checkpoint, and of the one before it.
+    pub(crate) checkpoint_folds: Vec<FoldRef>,
+    pub(crate) last_folds: Vec<FoldRef>,
+    /// Where replay goes on from the checkpoint before the newest.
+    pub(crate) last_covered: u64,
+    /// Replays without what was derived: neither checkpoints nor merges are taken over. For rebuilding the index from the log.
+    pub(crate) plain: bool,
+    /// Commits that were damaged or missing in replay.
+    pub(crate) damaged_commits: u64,
+    /// The drive failed while replay looked something up: what was replayed since is guesswork, and the state must be made anew.
+    pub(crate) broken: Option<Error>,
+    /// A file that the drive says is not there is taken for gone: it has been looked for long enough.
+    pub(crate) believes_absence: bool,
+    /// Look-ups that met damage in the index, during replay.
+    pub(crate) damaged_lookups: u64,
+}
+
+impl State {
+    /// The state of an empty cache.
+    pub(crate) fn empty(files: Arc<RunFiles>, bucket_bits: u32, position: u64) -> Self {
+        Self {
+            delta: Delta::new(),
+            levels: Levels::default(),
+            files,
+            counters: Counters::default(),
+            settings: BTreeMap::new(),
+            tuning: Tuning::default(),
+            usage: Usage::new(),
+            folds: Vec::new(),
+            hold: None,
+            position,
+            checkpoint_at: 0,
+            covered: position,
+            expire_floor: f64::NEG_INFINITY,
+            epoch: 0,
+            bucket_bits,
+            era: HashSet::new(),
+            last_era: HashSet::new(),
+            checkpoint_folds: Vec::new(),
+            last_folds: Vec::new(),
+            last_covered: 0,
+            plain: false,
+            damaged_commits: 0,
+            broken: None,
+            believes_absence: false,
+            damaged_lookups: 0,
+        }
+    }
+
+    /// The state that a checkpoint published at `at` describes.
+    pub(crate) fn of(manifest: Manifest, at: u64, files: Arc<RunFiles>, bucket_bits: u32) -> Result<Self> {
+        let mut state = Self::empty(files, bucket_bits, manifest.cursor.position);
+        state.adopt(manifest, at)?;
+        Ok(state)
+    }
+
+    fn adopt(&mut self, manifest: Manifest, at: u64) -> Result<()> {
+        let levels = Levels::parse(&mut Reader::new(&manifest.levels)).map_err(|why| {
+            Error::new(crate::ErrorKind::Damaged, format!("{why}: the index list of the checkpoint at log position {at}"))
+        })?;
+        self.levels = levels;
+        self.counters = manifest.counters;
+        self.tuning = Tuning::of(&manifest.settings);
+        self.settings = manifest.settings;
+        self.usage = manifest.usage;
+        self.folds = manifest.folds;
+        self.last_era = std::mem::replace(&mut self.era, named(&self.levels, &self.folds).collect());
+        self.last_folds = std::mem::replace(&mut self.checkpoint_folds, self.folds.clone());
+        self.last_covered = std::mem::replace(&mut self.covered, manifest.cursor.position);
+        self.checkpoint_at = at;
+        self.expire_floor = f64::NEG_INFINITY;
+        self.epoch += 1;
+        Ok(())
+    }
+
+    /// Returns the layers to look things up in, newest first.
+    pub(crate) fn layers<'a>(&'a self, deltas: &'a [&'a Delta]) -> Layers<'a> {
+        Layers { deltas, levels: &self.levels, files: &self.files }
+    }
+
+    /// Returns the live entry of a key.
+    pub(crate) fn find(&self, hash: u64, key: KeyRef<'_>) -> Result<Option<OwnedEntry>> {
+        match self.layers(&[&self.delta]).lookup(hash, key)? {
+            Lookup::Found(found) => Ok(Some(found.to_owned())),
+            Lookup::Missing => Ok(None),
+            Lookup::Damaged(error) => Err(error),
+        }
+    }
+
+    /// Takes note of a look-up that failed during replay. Damage is the same for everybody; a drive that does not answer is not, and must not
+    /// be taken for an absent key.
+    fn missed(&mut self, error: Error) {
+        let absent = error.raw_os_error().is_some();
+        if error.kind() == crate::ErrorKind::Damaged && (!absent || self.believes_absence) {
+            self.damaged_lookups += 1;
+        } else {
+            self.broken.get_or_insert(error);
+        }
+    }
+
+    /// Returns what a checkpoint of this very state says, with `levels` for its index.
+    pub(crate) fn manifest(&self, cursor: Cursor, levels: &Levels) -> Manifest {
+        Manifest {
+            cursor,
+            counters: self.counters,
+            settings: self.settings.clone(),
+            usage: self.usage.clone(),
+            folds: self.folds.clone(),
+            levels: encoded(levels),
+        }
+    }
+
+    pub(crate) fn tracks(&self) -> Tracks {
+        match self.tuning.policy {
+            EvictionPolicy::LeastRecentlyUsed => Tracks { time: true, count: false },
+            EvictionPolicy::LeastFrequentlyUsed | EvictionPolicy::Sieve => Tracks { time: false, count: true },
+            EvictionPolicy::Combined => Tracks { time: true, count: true },
+            _ => Tracks::default(),
+        }
+    }
+
+    /// Returns how long a publisher other than `me` must wait, if at all.
+    pub(crate) fn held_for(&self, me: u128, clock: &dyn Clock) -> Option<Duration> {
+        self.hold.filter(|hold| hold.owner != me).and_then(|hold| hold.until.checked_sub(clock.boot())).filter(|left| !left.is_zero())
+    }
+
+    fn store(&mut self) -> MainStore<'_> {
+        MainStore { state: self }
+    }
+
+    fn record(&mut self, record: &Record<'_>, commit: &Commit<'_>, offset: usize, clock: &dyn Clock) -> Outcome {
+        match record {
+            Record::Setting(name, bytes) => {
+                if let Ok(value) = Setting::parse(bytes) {
+                    self.settings.insert((*name).to_owned(), value);
+                    self.tuning = Tuning::of(&self.settings);
+                    self.epoch += 1;
+                }
+                Outcome::Done
+            }
+            Record::Statistics { hits, misses, reset } => {
+                let counters = &mut self.counters;
+                (counters.hits, counters.misses) =
+                    if *reset { (*hits, *misses) } else { (counters.hits.saturating_add(*hits), counters.misses.saturating_add(*misses)) };
+                Outcome::Done
+            }
+            Record::Hold { owner, ms } => {
+                let span = Duration::from_millis(u64::from(*ms)).min(HOLD_MAX);
+                if self.hold.is_none_or(|hold| hold.owner == *owner || hold.until <= clock.boot()) {
+                    self.hold = Some(Hold { owner: *owner, until: clock.boot() + span });
+                }
+                Outcome::Done
+            }
+            Record::Release { owner } => {
+                if self.hold.is_some_and(|hold| hold.owner == *owner) {
+                    self.hold = None;
+                }
+                Outcome::Done
+            }
+            Record::Fold(bytes) => {
+                // A fold covers what lies before it in the log: one that says otherwise was made by nobody.
+                if let Ok(note) = FoldNote::parse(bytes)
+                    .and_then(|note| if note.fold.to <= commit.addr { Ok(note) } else { Err(Malformed::Field("fold range")) })
+                {
+                    self.fold(&note);
+                }
+                Outcome::Done
+            }
+            Record::Levels(bytes) => {
+                if !self.plain {
+                    self.merge(bytes);
+                }
+                Outcome::Done
+            }
+            Record::Checkpoint(_) => Outcome::Done, // see `State::checkpoint`: it concerns the whole state
+            _ => {
+                let at = At { version: commit.position, addr: commit.addr + offset as u64, tracks: self.tracks() };
+                apply(&mut self.store(), record, at)
+            }
+        }
+    }
+
+    /// Puts merged runs in place of those that they were made of, unless others came first.
+    fn merge(&mut self, bytes: &[u8]) {
+        let Some((base, levels)) = bytes.split_first_chunk::<8>() else { return };
+        if u64::from_le_bytes(*base) != levels_sum(&self.levels) {
+            return; // made of other runs: it replays as nothing, and its files are nobody's
+        }
+        if let Ok(levels) = Levels::parse(&mut Reader::new(levels)) {
+            levels.inherit(&self.levels, None);
+            self.levels = levels;
+            self.era.extend(named(&self.levels, &self.folds));
+        }
+    }
+
+    /// Takes over what only the state before this one knows.
+    pub(crate) fn inherit(&mut self, before: &Self) {
+        self.hold = before.hold.or(self.hold);
+        self.last_era.clone_from(&before.era);
+        self.last_folds.clone_from(&before.checkpoint_folds);
+        self.last_covered = before.covered;
+        self.epoch = before.epoch + 1;
+        self.damaged_commits = before.damaged_commits;
+        self.damaged_lookups = before.damaged_lookups;
+    }
+
+    /// Puts a fold in place of what it covers, unless another fold of the same part came first.
+    fn fold(&mut self, note: &FoldNote) {
+        let overlapping: Vec<u64> = self.folds.iter().filter(|f| f.from < note.fold.to && note.fold.from < f.to).map(|f| f.id).collect();
+        if overlapping != note.replaces {
+            return; // decided on another state: it replays as nothing, and its file is nobody's
+        }
+        self.folds.retain(|f| !note.replaces.contains(&f.id));
+        let at = self.folds.partition_point(|f| f.from < note.fold.from);
+        self.folds.insert(at, note.fold);
+        self.era.insert(note.fold.id);
+    }
+}
+
+/// What came of a commit.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// What came of each record; empty if the commit did not count.
+    pub(crate) outcomes: Vec<Outcome>,
+    /// It did not count: it was decided on another state.
+    pub(crate) void: bool,
+    /// It carried a checkpoint of an older position: to be adopted by replaying again from there.
+    pub(crate) checkpoint: Option<(Manifest, u64)>,
+}
+
+impl State {
+    /// Applies a commit.
+    pub(crate) fn replay(&mut self, commit: &Commit<'_>, clock: &dyn Clock) -> Applied {
+        let mut applied = Applied { void: !commit.counts(), ..Applied::default() };
+        if !applied.void {
+            applied.outcomes.reserve_exact(commit.body.count() as usize);
+            for (record, offset) in commit.body.records() {
+                if let Record::Checkpoint(bytes) = record
+                    && !self.plain
+                {
+                    applied.checkpoint = self.checkpoint(bytes, commit.position).or(applied.checkpoint);
+                }
+                applied.outcomes.push(self.record(&record, commit, offset, clock));
+            }
+        }
+        self.position = commit.next;
+        applied
+    }
+
+    /// Takes note of a commit that is damaged or missing.
+    pub(crate) fn skip_damaged(&mut self, next: u64) {
+        self.damaged_commits += 1;
+        self.counters.damaged += 1;
+        self.position = next;
+    }
+
+    /// Adopts a checkpoint at once if it was made of exactly this state; returns it if it must be adopted by replaying again.
+    fn checkpoint(&mut self, bytes: &[u8], at: u64) -> Option<(Manifest, u64)> {
+        let manifest = Manifest::parse(bytes).ok()?;
+        if manifest.cursor.position <= self.covered {
+            return None; // somebody else's came first and covers as much
+        }
+        if manifest.cursor.position == at {
+            let (levels, agrees) = (self.levels.clone(), manifest.counters == self.counters);
+            // One that cannot be read is no checkpoint: the state stays as it was replayed.
+            if self.adopt(manifest, at).is_ok() {
+                if agrees {
+                    self.levels.inherit(&levels, Some(&self.delta));
+                }
+                self.delta.clear();
+            }
+            return None;
+        }
+        Some((manifest, at))
+    }
+}
+
+/// Replays into a state that nobody else sees yet.
+#[derive(Debug)]
+pub(crate) struct Rebuild<'a> {
+    pub(crate) state: &'a mut State,
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) checkpoint: Option<(Manifest, u64)>,
+}
+
+impl Replay for Rebuild<'_> {
+    fn commit(&mut self, commit: &Commit<'_>) {
+        let applied = self.state.replay(commit, self.clock);
+        self.checkpoint = applied.checkpoint.or(self.checkpoint.take());
+    }
+
+    fn damaged(&mut self, _position: u64, next: u64, _why: &Error) {
+        self.state.skip_damaged(next);
+    }
+}
+
+/// Returns what tells a list of runs from another.
+pub(crate) fn levels_sum(levels: &Levels) -> u64 {
+    checksum(&encoded(levels), 0)
+}
+
+/// Returns a list of runs as bytes.
+pub(crate) fn encoded(levels: &Levels) -> Vec<u8> {
+    let mut out = Vec::new();
+    levels.encode(&mut out);
+    out
+}
+
+struct MainStore<'a> {
+    state: &'a mut State,
+}
+
+impl Store for MainStore<'_> {
+    #[inline]
+    fn find(&mut self, hash: u64, key: KeyRef<'_>) -> Option<OwnedEntry> {
+        match self.state.find(hash, key) {
+            Ok(found) => found,
+            Err(error) => {
+                self.state.missed(error);
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, hash: u64, entry: EntryRef<'_>) {
+        if entry.entry.expire_time < self.state.expire_floor {
+            self.state.expire_floor = entry.entry.expire_time;
+        }
+        self.state.delta.put(hash, entry);
+    }
+
+    fn edge(&mut self, lower: KeyRef<'_>, upper: KeyRef<'_>, direction: Direction) -> Option<OwnedEntry> {
+        let (lower, upper) = super::apply::excluded(lower, upper);
+        let found = self.state.layers(&[&self.state.delta]).walk(Span::keys(lower, upper), direction).next()?.map(|f| f.to_owned());
+        found.map_err(|error| self.state.missed(error)).ok()
+    }
+
+    fn clear(&mut self) {
+        let state = &mut *self.state;
+        state.delta.clear();
+        state.levels = Levels::default();
+        state.usage.clear();
+        let kept = state.counters;
+        state.counters =
+            Counters { next_rowid: kept.next_rowid, hits: kept.hits, misses: kept.misses, damaged: kept.damaged, ..Counters::default() };
+        state.expire_floor = f64::INFINITY;
+        state.epoch += 1;
+    }
+
+    #[inline]
+    fn counters(&mut self) -> &mut Counters {
+        &mut self.state.counters
+    }
+
+    #[inline]
+    fn used(&mut self, addr: u64, bytes: i64) {
+        let bucket = addr >> self.state.bucket_bits;
+        let used = self.state.usage.entry(bucket).or_insert(0);
+        *used = used.saturating_add_signed(bytes);
+        if *used == 0 {
+            self.state.usage.remove(&bucket);
+        }
+    }
+}

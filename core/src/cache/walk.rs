@@ -1,0 +1,362 @@
+//! Ordered walks: keys, queue ends, what expired, what a tag names, what the eviction policy gives up.
+
+use crate::cache::Cache;
+use crate::cache::apply::{Queue, excluded};
+use crate::cache::engine::Engine;
+use crate::cache::options::Tuning;
+use crate::cache::state::State;
+use crate::cache::value::Hit;
+use crate::clock::Deadline;
+use crate::error::Result;
+use crate::eviction::{self, Verdict};
+use crate::format::body::{AccessesBuilder, Cause, VersionsBuilder};
+use crate::format::entry::OwnedEntry;
+use crate::format::{BodyBuilder, Key, KeyRef, Place, Record};
+use crate::index::{Direction, Order, Span, Walker};
+use crate::sync::{lock, read};
+
+/// Entries removed by one commit of a bulk removal.
+const BATCH: usize = 512;
+/// Entries that an eviction looks at for each one that it may take.
+const LOOKS_PER_VICTIM: u64 = 16;
+
+/// The orders in which keys can be walked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyOrder {
+    /// As they were first stored.
+    Insertion,
+    /// Numbers, text, bytes, each in their own order.
+    Key,
+}
+
+/// A walk over keys that may be interrupted; it goes on where it was, whatever changed meanwhile.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    walker: Walker,
+}
+
+impl Cache {
+    /// Starts a walk over all keys, expired ones included.
+    #[must_use]
+    pub fn keys(&self, order: KeyOrder, reverse: bool) -> Keys {
+        let order = match order {
+            KeyOrder::Insertion => Order::Insertion,
+            KeyOrder::Key => Order::Key,
+        };
+        let direction = if reverse { Direction::Backward } else { Direction::Forward };
+        Keys { walker: Walker::new(Span::all(order), direction) }
+    }
+
+    /// Returns up to `limit` further keys of a walk; none at its end.
+    ///
+    /// # Errors
+    /// `Io`, `Timeout`, `Closed`.
+    pub fn next_keys(&self, keys: &mut Keys, limit: usize) -> Result<Vec<Key>> {
+        let engine = self.engine()?;
+        engine.check_open()?;
+        let deadline = engine.deadline();
+        engine.freshen(deadline)?;
+        let mut found = Vec::new();
+        engine.walk(&mut keys.walker, deadline, |entry| {
+            found.push(entry.key.clone());
+            found.len() < limit
+        })?;
+        Ok(found)
+    }
+
+    /// Returns the first (or last) item of a queue that has not expired, and leaves it there; those that expired before it are removed.
+    ///
+    /// # Errors
+    /// As [`Cache::set`].
+    pub fn peek(&self, prefix: Option<&str>, front: bool) -> Result<Option<Hit>> {
+        let (lower, upper) = Queue::named(prefix).bounds();
+        let (lower, upper) = excluded(lower.as_ref(), upper.as_ref());
+        self.peek_span(&Span::keys(lower, upper), if front { Direction::Forward } else { Direction::Backward })
+    }
+
+    /// Returns the entry stored first (or last) that has not expired; those that expired before it are removed.
+    ///
+    /// # Errors
+    /// As [`Cache::set`].
+    pub fn peekitem(&self, last: bool) -> Result<Option<Hit>> {
+        self.peek_span(&Span::all(Order::Insertion), if last { Direction::Backward } else { Direction::Forward })
+    }
+
+    fn peek_span(&self, span: &Span, direction: Direction) -> Result<Option<Hit>> {
+        let engine = self.engine()?;
+        engine.check_open()?;
+        let deadline = engine.deadline();
+        engine.freshen(deadline)?;
+        let now = engine.clock.wall();
+        let mut walker = Walker::new(span.clone(), direction);
+        let (mut expired, mut live) = (VersionsBuilder::default(), None);
+        engine.walk(&mut walker, deadline, |entry| {
+            if entry.entry.is_expired(now) {
+                expired.push(entry.key.as_ref(), entry.entry.version);
+                return true;
+            }
+            live = Some(entry.clone());
+            false
+        })?;
+        if !expired.list().is_empty() && !engine.options.read_only {
+            engine.remove(Cause::Expire, &expired, deadline)?;
+        }
+        match live {
+            Some(found) => match engine.hit_in_transaction(&found) {
+                Some(hit) => hit,
+                None => engine.hit(&found.as_ref(), deadline),
+            },
+            None => Ok(None),
+        }
+    }
+
+    /// Removes what has expired by `now` (seconds since 1970; default: the clock's). Returns how many entries that were.
+    ///
+    /// # Errors
+    /// As [`Cache::set`].
+    pub fn expire(&self, now: Option<f64>) -> Result<u64> {
+        let engine = self.engine()?;
+        engine.check_writable()?;
+        let now = now.unwrap_or_else(|| engine.clock.wall());
+        engine.remove_span(&Span::expired(now), Cause::Expire)
+    }
+
+    /// Removes every entry with a tag. Returns how many that were.
+    ///
+    /// # Errors
+    /// As [`Cache::set`].
+    pub fn evict(&self, tag: KeyRef<'_>) -> Result<u64> {
+        let engine = self.engine()?;
+        engine.check_writable()?;
+        engine.remove_span(&Span::tagged(tag), Cause::Evict)
+    }
+
+    /// Removes what has expired, and then by the eviction policy until the cache is within its size limit. Returns how many entries.
+    ///
+    /// # Errors
+    /// As [`Cache::set`].
+    pub fn cull(&self) -> Result<u64> {
+        let engine = self.engine()?;
+        engine.check_writable()?;
+        let mut count = engine.remove_span(&Span::expired(engine.clock.wall()), Cause::Expire)?;
+        loop {
+            let deadline = engine.deadline();
+            let accesses = engine.accesses.take();
+            if let Some(list) = accesses {
+                let mut body = BodyBuilder::default();
+                body.push(&Record::Accessed(list.list()));
+                engine.submit(&body, deadline, engine.unlocked())?;
+            }
+            if !engine.is_over_limit(&read(&engine.state), 0) {
+                return Ok(count);
+            }
+            let victims = engine.policy_victims(BATCH as u64);
+            if victims.list().is_empty() {
+                return Ok(count);
+            }
+            let removed = engine.remove(Cause::Cull, &victims, deadline)?;
+            if removed == 0 {
+                return Ok(count);
+            }
+            count += removed;
+        }
+    }
+
+    /// Returns about how many bytes the cache takes on disk.
+    ///
+    /// # Errors
+    /// `Io`, `Timeout`, `Closed`.
+    pub fn volume(&self) -> Result<u64> {
+        let engine = self.engine()?;
+        engine.check_open()?;
+        engine.freshen(engine.deadline())?;
+        Ok(engine.volume(&read(&engine.state)))
+    }
+}
+
+impl Engine {
+    /// Walks on until `take` says no. Waits for nobody while it looks at the state; the walk may be gone on with later.
+    pub(crate) fn walk(&self, walker: &mut Walker, deadline: Deadline, mut take: impl FnMut(&OwnedEntry) -> bool) -> Result<()> {
+        loop {
+            // A walk holds the state for a batch only, so that writers get their turn.
+            let mut batch = Vec::with_capacity(64);
+            {
+                let state = read(&self.state);
+                let overlay = self.transaction.overlay();
+                let with_overlay;
+                let without = [&state.delta];
+                let mut layers = match &overlay {
+                    Some(overlay) => {
+                        with_overlay = [&overlay.delta, &state.delta];
+                        state.layers(if overlay.cleared { &with_overlay[..1] } else { &with_overlay })
+                    }
+                    None => state.layers(&without),
+                };
+                let empty = crate::index::Levels::default();
+                if overlay.as_ref().is_some_and(|o| o.cleared) {
+                    layers.levels = &empty;
+                }
+                while batch.len() < batch.capacity() {
+                    match layers.next(walker)? {
+                        Some(found) => {
+                            let entry = found.to_owned();
+                            if !take(&entry) {
+                                return Ok(());
+                            }
+                            batch.push(());
+                        }
+                        None => return Ok(()),
+                    }
+                }
+            }
+            if deadline.passed(&*self.clock) {
+                return Err(crate::Error::new(crate::ErrorKind::Timeout, "the walk took the whole timeout:").at(&self.dir));
+            }
+        }
+    }
+
+    fn remove_span(&self, span: &Span, cause: Cause) -> Result<u64> {
+        let mut count = 0;
+        self.freshen(self.deadline())?;
+        let mut walker = Walker::new(span.clone(), Direction::Forward);
+        loop {
+            let deadline = self.deadline();
+            let mut victims = VersionsBuilder::default();
+            let mut chosen = 0;
+            self.walk(&mut walker, deadline, |entry| {
+                victims.push(entry.key.as_ref(), entry.entry.version);
+                chosen += 1;
+                chosen < BATCH
+            })?;
+            if chosen == 0 {
+                return Ok(count);
+            }
+            count += self.remove(cause, &victims, deadline)?;
+        }
+    }
+
+    /// Returns the ids of all blobs that entries name.
+    pub(crate) fn all_blobs(&self, deadline: Deadline) -> Result<Vec<u64>> {
+        let mut ids = Vec::new();
+        let counters = self.transaction.counters().unwrap_or_else(|| read(&self.state).counters);
+        if counters.blobs == 0 {
+            return Ok(ids);
+        }
+        let mut walker = Walker::new(Span::all(Order::Insertion), Direction::Forward);
+        self.walk(&mut walker, deadline, |entry| {
+            if let Place::Blob(id) = entry.entry.value.place {
+                ids.push(id);
+            }
+            true
+        })?;
+        Ok(ids)
+    }
+
+    /// Returns whether the live entries, with the garbage that may lie around them, are over the size limit.
+    pub(crate) fn is_over_limit(&self, state: &State, more: u64) -> bool {
+        let Tuning { size_limit, garbage_percent, .. } = state.tuning;
+        let in_log = state.counters.live_bytes.saturating_sub(state.counters.blob_bytes);
+        let with_garbage = in_log.saturating_add(in_log.saturating_mul(garbage_percent) / 100);
+        with_garbage.saturating_add(state.counters.blob_bytes).saturating_add(more) > size_limit
+    }
+
+    /// Returns what the files take: index runs, folds, the log that is not folded, blobs.
+    pub(crate) fn volume(&self, state: &State) -> u64 {
+        let folds: u64 = state.folds.iter().map(|fold| fold.len).sum();
+        let log = self.local.as_ref().map_or_else(|| state.usage.values().sum(), |local| local.bytes());
+        state.levels.bytes() + folds + log + state.counters.blob_bytes
+    }
+
+    /// Chooses what a write removes along the way: first what expired, then, over the limit, what the policy gives up.
+    pub(crate) fn victims(&self, now: f64, more: u64) -> Vec<(Cause, VersionsBuilder)> {
+        let mut all = Vec::new();
+        let state = read(&self.state);
+        let mut room = state.tuning.cull_limit;
+        if state.counters.expiring > 0 && now > state.expire_floor {
+            let (expired, count, next) = expired(&state, now, room);
+            drop(state);
+            crate::sync::write(&self.state).expire_floor = next;
+            room -= count;
+            if count > 0 {
+                all.push((Cause::Expire, expired));
+            }
+        } else {
+            drop(state);
+        }
+        if room > 0 && self.is_over_limit(&read(&self.state), more) {
+            let victims = self.policy_victims(room);
+            if !victims.list().is_empty() {
+                all.push((Cause::Cull, victims));
+            }
+        }
+        all
+    }
+
+    /// Chooses up to `limit` entries by the policy.
+    fn policy_victims(&self, limit: u64) -> VersionsBuilder {
+        let now = self.clock.wall();
+        let state = read(&self.state);
+        let mut victims = VersionsBuilder::default();
+        let Some(policy) = eviction::policy(state.tuning.policy) else { return victims };
+        let mut hand = lock(&self.maintenance.hand);
+        let mut walker = match hand.take() {
+            Some((epoch, walker)) if epoch == state.epoch => walker,
+            _ => Walker::new(Span::all(policy.order()), Direction::Forward),
+        };
+        let deltas = [&state.delta];
+        let layers = state.layers(&deltas);
+        let mut spared = AccessesBuilder::default();
+        let (mut chosen, mut looked, mut wrapped) = (0, 0, false);
+        while chosen < limit && looked < limit.saturating_mul(LOOKS_PER_VICTIM) {
+            let Ok(found) = layers.next(&mut walker) else { break };
+            let Some(found) = found else {
+                if wrapped {
+                    break;
+                }
+                wrapped = true;
+                walker = Walker::new(Span::all(policy.order()), Direction::Forward);
+                continue;
+            };
+            looked += 1;
+            let found = found.as_ref();
+            match policy.judge(&found.entry, now) {
+                // It was read since the order was last written: it stands further behind than it looks.
+                Verdict::Evict if self.accesses.holds(found.key) => {}
+                Verdict::Evict => {
+                    victims.push(found.key, found.entry.version);
+                    chosen += 1;
+                }
+                Verdict::Spare => spared.push(found.key, 0, found.entry.access_time),
+                Verdict::Keep => {}
+            }
+        }
+        *hand = policy.keeps_hand().then_some((state.epoch, walker));
+        if !spared.list().is_empty() {
+            self.maintenance.spare(spared);
+        }
+        victims
+    }
+}
+
+/// Returns up to `limit` entries that expired, how many, and a time before which no other one expires.
+fn expired(state: &State, now: f64, limit: u64) -> (VersionsBuilder, u64, f64) {
+    let mut victims = VersionsBuilder::default();
+    let mut count = 0;
+    let deltas = [&state.delta];
+    let layers = state.layers(&deltas);
+    let mut walker = Walker::new(Span::all(Order::Expire), Direction::Forward);
+    loop {
+        match layers.next(&mut walker) {
+            Ok(Some(found)) => {
+                let found = found.as_ref();
+                if !found.entry.is_expired(now) || count == limit {
+                    return (victims, count, found.entry.expire_time);
+                }
+                victims.push(found.key, found.entry.version);
+                count += 1;
+            }
+            Ok(None) => return (victims, count, f64::INFINITY),
+            Err(_) => return (victims, count, now + 1.0),
+        }
+    }
+}

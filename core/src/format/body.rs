@@ -1,0 +1,769 @@
+//! The body of a commit: records that say what was asked, and the values that they carry.
+//!
+//! ```text
+//! body   := head-len(u32) count(u32) record{count} values
+//! record := op(u8) fields            -- see each variant; the records take exactly head-len bytes
+//! values := the bytes of each Place::Log value, one after the other, in the order of their records
+//! ```
+//! A frame's checksum covers `head-len` through the last record ([`head_sum`]); each value has its own checksum in its record. So who
+//! replays a commit reads its head alone, and who reads a value checks just that value.
+
+use super::key::KeyRef;
+use super::value::{Number, Place, ValueMeta};
+use super::wire::{Malformed, Reader, Writer, checksum};
+use super::{BODY_LEN_MAX, KEY_LEN_MAX, TAG_LEN_MAX};
+
+/// A value as a record carries it.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordValue<'a> {
+    /// What is known of it.
+    pub meta: ValueMeta,
+    /// Its stored bytes, if they are in the log.
+    pub bytes: &'a [u8],
+}
+
+/// Why entries were removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Cause {
+    /// The size limit.
+    Cull = 1,
+    /// Their time was over.
+    Expire = 2,
+    /// Their tag was evicted.
+    Evict = 3,
+    /// The cache was cleared.
+    Clear = 4,
+    /// Their bytes are damaged.
+    Damage = 5,
+}
+
+/// A value with what is stored beside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// The value.
+    pub value: RecordValue<'a>,
+    /// Its tag.
+    pub tag: Option<KeyRef<'a>>,
+    /// When it expires; infinity for never.
+    pub expire: f64,
+    /// When it was asked, in seconds since 1970.
+    pub now: f64,
+}
+
+/// What was asked. Replay decides what came of it.
+#[derive(Debug, Clone, Copy)]
+pub enum Record<'a> {
+    /// Stores an item.
+    Set(KeyRef<'a>, Item<'a>),
+    /// Stores an item unless the key has one that has not expired.
+    Add(KeyRef<'a>, Item<'a>),
+    /// Stores an item at the back or the front of a queue (of integer keys, or of keys with a prefix).
+    Push {
+        /// The queue's name.
+        prefix: Option<&'a str>,
+        /// At the front, or at the back.
+        front: bool,
+        /// What is stored.
+        item: Item<'a>,
+    },
+    /// Adds to a number, or to `default` where there is none (nothing happens if there is no default either).
+    Incr {
+        /// The key.
+        key: KeyRef<'a>,
+        /// What is added.
+        delta: Number,
+        /// What it is added to if the key is missing or expired.
+        default: Option<Number>,
+        /// When it was asked.
+        now: f64,
+    },
+    /// Changes when a key expires.
+    Touch {
+        /// The key.
+        key: KeyRef<'a>,
+        /// When it expires; infinity for never.
+        expire: f64,
+        /// When it was asked.
+        now: f64,
+    },
+    /// Removes a key (and tells what it held: also `pop`).
+    Delete {
+        /// The key.
+        key: KeyRef<'a>,
+        /// When it was asked.
+        now: f64,
+    },
+    /// Removes the first or the last item of a queue.
+    Pull {
+        /// The queue's name.
+        prefix: Option<&'a str>,
+        /// From the front, or from the back.
+        front: bool,
+        /// When it was asked.
+        now: f64,
+    },
+    /// Removes entries that still have the version that they were chosen by.
+    Remove(Cause, Versions<'a>),
+    /// Removes everything.
+    Clear,
+    /// Changes a setting; the bytes belong to the façade.
+    Setting(&'a str, &'a [u8]),
+    /// Notes that entries were read (for policies that need it).
+    Accessed(Accesses<'a>),
+    /// Adds to the statistics.
+    Statistics {
+        /// Hits.
+        hits: u64,
+        /// Misses.
+        misses: u64,
+        /// Starts from zero first.
+        reset: bool,
+    },
+    /// Asks others to wait for a transaction.
+    Hold {
+        /// Who asks.
+        owner: u128,
+        /// For how long, in milliseconds.
+        ms: u32,
+    },
+    /// Ends a hold early.
+    Release {
+        /// Whose.
+        owner: u128,
+    },
+    /// Publishes a checkpoint of the index; the bytes belong to `index` and `cache`.
+    Checkpoint(&'a [u8]),
+    /// Publishes a folded segment; the bytes belong to `compaction`.
+    Fold(&'a [u8]),
+    /// Publishes other runs for the same index (a merge); the bytes belong to `index` and `cache`.
+    Levels(&'a [u8]),
+}
+
+macro_rules! packed_list {
+    ($name:ident, $doc:literal, $item:ty, $parse:expr) => {
+        #[doc = $doc]
+        #[derive(Debug, Clone, Copy)]
+        pub struct $name<'a> {
+            bytes: &'a [u8],
+            count: u32,
+        }
+
+        impl<'a> $name<'a> {
+            /// Returns how many there are.
+            #[must_use]
+            pub const fn len(&self) -> usize {
+                self.count as usize
+            }
+
+            /// Returns whether there are none.
+            #[must_use]
+            pub const fn is_empty(&self) -> bool {
+                self.count == 0
+            }
+
+            /// Walks them.
+            pub fn iter(&self) -> impl Iterator<Item = $item> + 'a {
+                let mut reader = Reader::new(self.bytes);
+                let parse = $parse;
+                (0..self.count).map_while(move |_| parse(&mut reader).ok())
+            }
+
+            fn parse(r: &mut Reader<'a>) -> Result<Self, Malformed> {
+                let (count, len) = (r.u32()?, r.u32()? as usize);
+                let list = Self { bytes: r.take(len)?, count };
+                let mut inner = Reader::new(list.bytes);
+                let parse = $parse;
+                for _ in 0..count {
+                    parse(&mut inner)?;
+                }
+                if inner.is_at_end() { Ok(list) } else { Err(Malformed::Field("list")) }
+            }
+
+            fn put(&self, out: &mut Vec<u8>) {
+                out.put_u32(self.count);
+                put_len(out, self.bytes.len());
+                out.extend_from_slice(self.bytes);
+            }
+        }
+    };
+}
+
+packed_list!(Versions, "Keys with the version that each was chosen by: `key version(u64)` each.", (KeyRef<'a>, u64), |r: &mut Reader<
+    'a,
+>| {
+    Ok::<_, Malformed>((take_key(r)?, r.u64()?))
+});
+packed_list!(Accesses, "Keys with how often (u32) and when last (f64) each was read.", (KeyRef<'a>, u32, f64), |r: &mut Reader<'a>| {
+    Ok::<_, Malformed>((take_key(r)?, r.u32()?, r.f64()?))
+});
+
+/// Collects what a [`Versions`] list borrows.
+#[derive(Debug, Clone, Default)]
+pub struct VersionsBuilder {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl VersionsBuilder {
+    /// Adds one.
+    pub fn push(&mut self, key: KeyRef<'_>, version: u64) {
+        put_key(&mut self.bytes, key);
+        self.bytes.put_u64(version);
+        self.count += 1;
+    }
+
+    /// Borrows the list.
+    #[must_use]
+    pub fn list(&self) -> Versions<'_> {
+        Versions { bytes: &self.bytes, count: self.count }
+    }
+}
+
+/// Collects what an [`Accesses`] list borrows.
+#[derive(Debug, Clone, Default)]
+pub struct AccessesBuilder {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl AccessesBuilder {
+    /// Adds one.
+    pub fn push(&mut self, key: KeyRef<'_>, count: u32, last: f64) {
+        put_key(&mut self.bytes, key);
+        self.bytes.put_u32(count);
+        self.bytes.put_f64(last);
+        self.count += 1;
+    }
+
+    /// Borrows the list.
+    #[must_use]
+    pub fn list(&self) -> Accesses<'_> {
+        Accesses { bytes: &self.bytes, count: self.count }
+    }
+}
+
+/// Gathers records into a body. The buffers are kept between uses.
+#[derive(Debug, Clone, Default)]
+pub struct BodyBuilder {
+    /// Empty, or the prefix (8 bytes, kept up to date) and the records.
+    head: Vec<u8>,
+    values: Vec<u8>,
+    count: u32,
+}
+
+const PREFIX_LEN: usize = 8;
+const EMPTY: [u8; PREFIX_LEN] = [0; PREFIX_LEN];
+
+impl BodyBuilder {
+    /// Empties it and keeps its memory.
+    pub fn clear(&mut self) {
+        self.head.clear();
+        self.values.clear();
+        self.count = 0;
+    }
+
+    /// Returns how many records it has.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Returns the length of the whole body.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.head().len() + self.values.len()
+    }
+
+    /// Returns whether it has no record.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Returns whether `more` bytes still fit into one commit.
+    #[must_use]
+    pub fn has_room_for(&self, more: usize) -> bool {
+        self.len().saturating_add(more) <= BODY_LEN_MAX
+    }
+
+    /// Appends the records of `other` after its own (a group commit).
+    pub fn append(&mut self, other: &Self) {
+        if other.is_empty() {
+            return;
+        }
+        self.begin();
+        self.head.extend_from_slice(&other.head[PREFIX_LEN..]);
+        self.values.extend_from_slice(&other.values);
+        self.count += other.count;
+        self.update_prefix();
+    }
+
+    /// Adds a record.
+    ///
+    /// # Panics
+    /// If a key, tag or the whole is longer than the format allows: the façade has checked them.
+    #[inline]
+    pub fn push(&mut self, record: &Record<'_>) {
+        self.begin();
+        if let Some(bytes) = put_record(&mut self.head, record) {
+            self.values.extend_from_slice(bytes);
+        }
+        self.count += 1;
+        self.update_prefix();
+    }
+
+    #[inline]
+    fn begin(&mut self) {
+        if self.head.is_empty() {
+            self.head.extend_from_slice(&EMPTY);
+        }
+    }
+
+    #[inline]
+    fn update_prefix(&mut self) {
+        let len = u32::try_from(self.head.len() - PREFIX_LEN).expect("a body is at most 16 MiB");
+        self.head[..4].copy_from_slice(&len.to_le_bytes());
+        self.head[4..PREFIX_LEN].copy_from_slice(&self.count.to_le_bytes());
+    }
+
+    /// Returns the body's first part: prefix and records.
+    #[must_use]
+    #[inline]
+    pub fn head(&self) -> &[u8] {
+        if self.head.is_empty() { &EMPTY } else { &self.head }
+    }
+
+    /// Returns the body's second part: the values.
+    #[must_use]
+    #[inline]
+    pub fn values(&self) -> &[u8] {
+        &self.values
+    }
+
+    /// Returns the checksum of the head: what [`head_sum`] returns for the whole body.
+    #[must_use]
+    #[inline]
+    pub fn head_sum(&self, seed: u64) -> u64 {
+        checksum(self.head(), seed)
+    }
+
+    /// Appends the whole body to `out`.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.head());
+        out.extend_from_slice(&self.values);
+    }
+}
+
+/// A body whose head has been parsed. The values have not been looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<'a> {
+    head: &'a [u8],
+    values: &'a [u8],
+    count: u32,
+    values_offset: usize,
+}
+
+/// Returns the checksum of a body's head, or [`Malformed::Short`] if it has none. The same for [`BodyBuilder::parts`] concatenated.
+///
+/// # Errors
+/// [`Malformed::Short`].
+#[inline]
+pub fn head_sum(body: &[u8], seed: u64) -> Result<u64, Malformed> {
+    let head_len = Reader::new(body).u32()? as usize;
+    let head = body.get(..8_usize.checked_add(head_len).ok_or(Malformed::Short)?).ok_or(Malformed::Short)?;
+    Ok(checksum(head, seed))
+}
+
+impl<'a> Body<'a> {
+    /// Parses a body whose head checksum was found right. Every record is checked, so that walking them cannot fail.
+    ///
+    /// # Errors
+    /// [`Malformed`] if it is not exactly a body.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(bytes);
+        let (head_len, count) = (r.u32()? as usize, r.u32()?);
+        let head = r.take(head_len)?;
+        let values_offset = r.position();
+        let values = &bytes[values_offset..];
+        let body = Self { head, values, count, values_offset };
+        let mut walk = body.walk();
+        for _ in 0..count {
+            walk.next_record()?;
+        }
+        if walk.reader.is_at_end() && walk.value_at == values.len() { Ok(body) } else { Err(Malformed::Field("body length")) }
+    }
+
+    /// Returns how many records it has.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Walks the records, each with the offset of its value's first byte from the body's start.
+    pub fn records(&self) -> impl Iterator<Item = (Record<'a>, usize)> + 'a {
+        let mut walk = self.walk();
+        (0..self.count).map_while(move |_| walk.next_record().ok())
+    }
+
+    fn walk(&self) -> Walk<'a> {
+        Walk { reader: Reader::new(self.head), values: self.values, value_at: 0, values_offset: self.values_offset }
+    }
+}
+
+struct Walk<'a> {
+    reader: Reader<'a>,
+    values: &'a [u8],
+    value_at: usize,
+    values_offset: usize,
+}
+
+impl<'a> Walk<'a> {
+    #[inline]
+    fn next_record(&mut self) -> Result<(Record<'a>, usize), Malformed> {
+        let offset = self.values_offset + self.value_at;
+        let record = self.parse_record()?;
+        Ok((record, offset))
+    }
+
+    fn value(&mut self) -> Result<RecordValue<'a>, Malformed> {
+        let meta = ValueMeta::parse(&mut self.reader)?;
+        let bytes = if matches!(meta.place, Place::Log) {
+            let len = usize::try_from(meta.len).map_err(|_| Malformed::Short)?;
+            let end = self.value_at.checked_add(len).ok_or(Malformed::Short)?;
+            let bytes = self.values.get(self.value_at..end).ok_or(Malformed::Short)?;
+            self.value_at = end;
+            bytes
+        } else {
+            &[]
+        };
+        Ok(RecordValue { meta, bytes })
+    }
+
+    fn item(&mut self) -> Result<Item<'a>, Malformed> {
+        let (now, expire) = (self.reader.f64()?, self.reader.f64()?);
+        let tag = take_optional_key(&mut self.reader)?;
+        Ok(Item { value: self.value()?, tag, expire, now })
+    }
+
+    fn parse_record(&mut self) -> Result<Record<'a>, Malformed> {
+        let op = self.reader.u8()?;
+        let r = &mut self.reader;
+        Ok(match op {
+            1 => Record::Set(take_key(r)?, self.item()?),
+            2 => Record::Add(take_key(r)?, self.item()?),
+            3 => Record::Push { prefix: take_prefix(r)?, front: take_bool(r)?, item: self.item()? },
+            4 => Record::Incr { key: take_key(r)?, delta: take_number(r)?, default: take_optional_number(r)?, now: r.f64()? },
+            5 => Record::Touch { key: take_key(r)?, expire: r.f64()?, now: r.f64()? },
+            6 => Record::Delete { key: take_key(r)?, now: r.f64()? },
+            7 => Record::Pull { prefix: take_prefix(r)?, front: take_bool(r)?, now: r.f64()? },
+            8 => Record::Remove(take_cause(r)?, Versions::parse(r)?),
+            9 => Record::Clear,
+            10 => Record::Setting(take_text(r)?, take_bytes(r)?),
+            11 => Record::Accessed(Accesses::parse(r)?),
+            12 => Record::Statistics { hits: r.u64()?, misses: r.u64()?, reset: take_bool(r)? },
+            13 => Record::Hold { owner: take_u128(r)?, ms: r.u32()? },
+            14 => Record::Release { owner: take_u128(r)? },
+            15 => Record::Checkpoint(take_bytes(r)?),
+            16 => Record::Fold(take_bytes(r)?),
+            17 => Record::Levels(take_bytes(r)?),
+            _ => return Err(Malformed::Field("op")),
+        })
+    }
+}
+
+fn put_record<'a>(out: &mut Vec<u8>, record: &Record<'a>) -> Option<&'a [u8]> {
+    match record {
+        Record::Set(key, item) | Record::Add(key, item) => {
+            out.put_u8(if matches!(record, Record::Set(..)) { 1 } else { 2 });
+            put_key(out, *key);
+            return put_item(out, item);
+        }
+        Record::Push { prefix, front, item } => {
+            out.put_u8(3);
+            put_prefix(out, *prefix);
+            out.put_u8(u8::from(*front));
+            return put_item(out, item);
+        }
+        Record::Incr { key, delta, default, now } => {
+            out.put_u8(4);
+            put_key(out, *key);
+            put_number(out, *delta);
+            out.put_u8(u8::from(default.is_some()));
+            if let Some(number) = default {
+                put_number(out, *number);
+            }
+            out.put_f64(*now);
+        }
+        Record::Touch { key, expire, now } => {
+            out.put_u8(5);
+            put_key(out, *key);
+            out.put_f64(*expire);
+            out.put_f64(*now);
+        }
+        Record::Delete { key, now } => {
+            out.put_u8(6);
+            put_key(out, *key);
+            out.put_f64(*now);
+        }
+        Record::Pull { prefix, front, now } => {
+            out.put_u8(7);
+            put_prefix(out, *prefix);
+            out.put_u8(u8::from(*front));
+            out.put_f64(*now);
+        }
+        _ => put_rare_record(out, record),
+    }
+    None
+}
+
+fn put_rare_record(out: &mut Vec<u8>, record: &Record<'_>) {
+    match record {
+        Record::Remove(cause, list) => {
+            out.put_u8(8);
+            out.put_u8(*cause as u8);
+            list.put(out);
+        }
+        Record::Clear => out.put_u8(9),
+        Record::Setting(name, bytes) => {
+            out.put_u8(10);
+            put_bytes(out, name.as_bytes());
+            put_bytes(out, bytes);
+        }
+        Record::Accessed(list) => {
+            out.put_u8(11);
+            list.put(out);
+        }
+        Record::Statistics { hits, misses, reset } => {
+            out.put_u8(12);
+            out.put_u64(*hits);
+            out.put_u64(*misses);
+            out.put_u8(u8::from(*reset));
+        }
+        Record::Hold { owner, ms } => {
+            out.put_u8(13);
+            out.extend_from_slice(&owner.to_le_bytes());
+            out.put_u32(*ms);
+        }
+        Record::Release { owner } => {
+            out.put_u8(14);
+            out.extend_from_slice(&owner.to_le_bytes());
+        }
+        Record::Checkpoint(bytes) => {
+            out.put_u8(15);
+            put_bytes(out, bytes);
+        }
+        Record::Fold(bytes) => {
+            out.put_u8(16);
+            put_bytes(out, bytes);
+        }
+        Record::Levels(bytes) => {
+            out.put_u8(17);
+            put_bytes(out, bytes);
+        }
+        _ => unreachable!("put_record writes the others"),
+    }
+}
+
+#[inline]
+fn put_item<'a>(out: &mut Vec<u8>, item: &Item<'a>) -> Option<&'a [u8]> {
+    out.put_f64(item.now);
+    out.put_f64(item.expire);
+    match item.tag {
+        Some(tag) => put_key(out, tag),
+        None => out.put_u8(0),
+    }
+    item.value.meta.put(out);
+    if matches!(item.value.meta.place, Place::Log) {
+        assert_eq!(item.value.meta.len, item.value.bytes.len() as u64, "a value's length is that of its bytes");
+        return Some(item.value.bytes);
+    }
+    None
+}
+
+fn put_len(out: &mut Vec<u8>, len: usize) {
+    out.put_u32(u32::try_from(len).expect("a body is at most 16 MiB"));
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_len(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+/// Appends a key: class and shape (u8), length (u32), bytes.
+#[inline]
+pub(crate) fn put_key(out: &mut Vec<u8>, key: KeyRef<'_>) {
+    out.put_u8(key.tag_byte());
+    put_bytes(out, key.bytes);
+}
+
+fn put_prefix(out: &mut Vec<u8>, prefix: Option<&str>) {
+    out.put_u8(u8::from(prefix.is_some()));
+    put_bytes(out, prefix.unwrap_or("").as_bytes());
+}
+
+fn put_number(out: &mut Vec<u8>, number: Number) {
+    match number {
+        Number::Int(i) => {
+            out.put_u8(0);
+            out.put_u64(i.cast_unsigned());
+        }
+        Number::Float(f) => {
+            out.put_u8(1);
+            out.put_f64(f);
+        }
+    }
+}
+
+fn take_bytes<'a>(r: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
+    let len = r.u32()? as usize;
+    r.take(len)
+}
+
+fn take_text<'a>(r: &mut Reader<'a>) -> Result<&'a str, Malformed> {
+    std::str::from_utf8(take_bytes(r)?).map_err(|_| Malformed::Field("text"))
+}
+
+fn key_of<'a>(tag_byte: u8, r: &mut Reader<'a>) -> Result<KeyRef<'a>, Malformed> {
+    let bytes = take_bytes(r)?;
+    let key = KeyRef::from_tag_byte(tag_byte, bytes)?;
+    if bytes.len() > KEY_LEN_MAX { Err(Malformed::Field("key length")) } else { Ok(key) }
+}
+
+/// Reads what [`put_key`] wrote.
+#[inline]
+pub(crate) fn take_key<'a>(r: &mut Reader<'a>) -> Result<KeyRef<'a>, Malformed> {
+    let tag_byte = r.u8()?;
+    key_of(tag_byte, r)
+}
+
+fn take_optional_key<'a>(r: &mut Reader<'a>) -> Result<Option<KeyRef<'a>>, Malformed> {
+    match r.u8()? {
+        0 => Ok(None),
+        tag_byte => match key_of(tag_byte, r)? {
+            key if key.bytes.len() < TAG_LEN_MAX => Ok(Some(key)),
+            _ => Err(Malformed::Field("tag length")),
+        },
+    }
+}
+
+fn take_prefix<'a>(r: &mut Reader<'a>) -> Result<Option<&'a str>, Malformed> {
+    let present = take_bool(r)?;
+    let text = take_text(r)?;
+    Ok(present.then_some(text))
+}
+
+fn take_bool(r: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match r.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed::Field("truth value")),
+    }
+}
+
+fn take_number(r: &mut Reader<'_>) -> Result<Number, Malformed> {
+    match r.u8()? {
+        0 => Ok(Number::Int(r.u64()?.cast_signed())),
+        1 => Ok(Number::Float(r.f64()?)),
+        _ => Err(Malformed::Field("number")),
+    }
+}
+
+fn take_optional_number(r: &mut Reader<'_>) -> Result<Option<Number>, Malformed> {
+    if take_bool(r)? { take_number(r).map(Some) } else { Ok(None) }
+}
+
+fn take_cause(r: &mut Reader<'_>) -> Result<Cause, Malformed> {
+    Ok(match r.u8()? {
+        1 => Cause::Cull,
+        2 => Cause::Expire,
+        3 => Cause::Evict,
+        4 => Cause::Clear,
+        5 => Cause::Damage,
+        _ => return Err(Malformed::Field("cause")),
+    })
+}
+
+fn take_u128(r: &mut Reader<'_>) -> Result<u128, Malformed> {
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(r.take(16)?);
+    Ok(u128::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Codec, ValueKind};
+
+    fn sample() -> BodyBuilder {
+        let key = KeyRef::text("k");
+        let bytes = b"some value";
+        let meta = ValueMeta { kind: ValueKind::Bytes, codec: Codec::None, place: Place::Log, len: 10, sum: checksum(bytes, 1) };
+        let item = Item { value: RecordValue { meta, bytes }, tag: Some(KeyRef::bytes(b"t")), expire: f64::INFINITY, now: 1.0 };
+        let number = Item { value: RecordValue { meta: ValueMeta::number(Number::Int(5)), bytes: b"" }, tag: None, expire: 2.0, now: 1.0 };
+        let mut versions = VersionsBuilder::default();
+        versions.push(key, 3);
+        let mut accesses = AccessesBuilder::default();
+        accesses.push(key, 2, 4.0);
+        let mut body = BodyBuilder::default();
+        for record in [
+            Record::Set(key, item),
+            Record::Add(key, number),
+            Record::Push { prefix: Some("q"), front: true, item },
+            Record::Incr { key, delta: Number::Int(1), default: Some(Number::Float(0.5)), now: 1.0 },
+            Record::Touch { key, expire: 9.0, now: 1.0 },
+            Record::Delete { key, now: 1.0 },
+            Record::Pull { prefix: None, front: false, now: 1.0 },
+            Record::Remove(Cause::Cull, versions.list()),
+            Record::Clear,
+            Record::Setting("s", b"v"),
+            Record::Accessed(accesses.list()),
+            Record::Statistics { hits: 1, misses: 2, reset: true },
+            Record::Hold { owner: 7, ms: 100 },
+            Record::Release { owner: 7 },
+            Record::Checkpoint(b"c"),
+            Record::Fold(b"f"),
+            Record::Levels(b"l"),
+        ] {
+            body.push(&record);
+        }
+        body
+    }
+
+    #[test]
+    fn every_record_is_read_back_as_it_was_written() {
+        let builder = sample();
+        let mut bytes = Vec::new();
+        builder.write_to(&mut bytes);
+        assert_eq!(bytes.len(), builder.len());
+        let body = Body::parse(&bytes).unwrap();
+        let mut again = BodyBuilder::default();
+        for (record, offset) in body.records() {
+            if let Record::Set(_, item) | Record::Push { item, .. } = record {
+                assert_eq!(&bytes[offset..offset + 10], item.value.bytes);
+            }
+            again.push(&record);
+        }
+        let mut second = Vec::new();
+        again.write_to(&mut second);
+        assert_eq!(bytes, second);
+    }
+
+    #[test]
+    fn no_flipped_bit_of_the_head_passes_its_checksum_and_no_prefix_parses() {
+        let mut bytes = Vec::new();
+        sample().write_to(&mut bytes);
+        let sum = head_sum(&bytes, 3).unwrap();
+        let head_len = 8 + u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) as usize;
+        for bit in 0..head_len * 8 {
+            let mut bad = bytes.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(head_sum(&bad, 3), Ok(sum), "bit {bit} slipped through");
+            std::hint::black_box(Body::parse(&bad).is_ok()); // must not panic, whatever it says
+        }
+        for len in 0..bytes.len() {
+            assert!(Body::parse(&bytes[..len]).is_err(), "a prefix of {len} bytes passed");
+        }
+    }
+}

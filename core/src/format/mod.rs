@@ -1,0 +1,30 @@
+//! Bytes on disk and what they mean. Pure: no I/O, no clock, no lock.
+//!
+//! All integers are little-endian; checksums are XXH3-64. Untrusted bytes become a type once, here; what exists as a type has
+//! been checked. Golden-bytes tests (`tests/golden.rs`) pin what follows.
+#![doc = include_str!("../../FORMAT.md")]
+
+pub mod body;
+pub mod commit;
+pub mod entry;
+pub mod frame;
+pub mod key;
+pub mod marker;
+pub mod value;
+pub mod wire;
+
+pub use body::{Body, BodyBuilder, Record, RecordValue};
+pub use commit::{COMMIT_HEADER_LEN, CommitHeader, CommitTerms, encode_commit, parse_commit};
+pub use entry::Entry;
+pub use key::{Key, KeyClass, KeyRef, KeyShape};
+pub use marker::Marker;
+pub use value::{Codec, Number, Place, ValueKind, ValueMeta};
+
+/// The version of everything on disk. A cache of a higher one is refused and left untouched.
+pub const FORMAT_VERSION: u32 = 1;
+/// Longest key, in encoded bytes.
+pub const KEY_LEN_MAX: usize = 1 << 20;
+/// Longest tag, in encoded bytes.
+pub const TAG_LEN_MAX: usize = 1 << 16;
+/// Longest body of one commit, in bytes; what does not fit goes into blobs.
+pub const BODY_LEN_MAX: usize = (1 << 24) - (1 << 12);

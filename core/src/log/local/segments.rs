@@ -1,0 +1,230 @@
+//! The segment files of a local log: `seg/<start, 16 hex digits>`, each mapped when it is first needed.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::frame::{SEGMENT_HEADER_LEN, SegmentHeader};
+use crate::format::wire::Malformed;
+use crate::log::Bytes;
+use crate::sync::{RwLock, read, write};
+use crate::vfs::{Map, OpenMode, Vfs, VfsFile};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A mapped segment.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) start: u64,
+    /// Bytes that it was made for; the file may have been cut.
+    pub(super) capacity: u64,
+    pub(super) path: PathBuf,
+    pub(super) map: Arc<Map>,
+    pub(super) file: Arc<dyn VfsFile>,
+}
+
+impl Segment {
+    /// Returns the position where its space for frames ends.
+    #[inline]
+    pub(super) fn end(&self) -> u64 {
+        self.start + (self.map.len() - SEGMENT_HEADER_LEN) as u64
+    }
+
+    /// Returns the offset in the file of a position.
+    #[inline]
+    pub(super) fn offset(&self, position: u64) -> usize {
+        usize::try_from(position - self.start).unwrap_or(usize::MAX / 2) + SEGMENT_HEADER_LEN
+    }
+
+    /// Returns everything from `position` to `end` (at most to the segment's end).
+    pub(super) fn bytes(&self, position: u64, end: u64) -> Option<&[u8]> {
+        let end = end.min(self.end());
+        self.map.bytes(self.offset(position), usize::try_from(end.checked_sub(position)?).ok()?)
+    }
+}
+
+/// All segments that are known, opened or not.
+#[derive(Debug)]
+pub(super) struct Segments {
+    vfs: Arc<dyn Vfs>,
+    dir: PathBuf,
+    seed: u64,
+    writable: bool,
+    known: RwLock<BTreeMap<u64, Option<Arc<Segment>>>>,
+}
+
+impl Segments {
+    pub(super) fn open(vfs: Arc<dyn Vfs>, cache_dir: &Path, seed: u64, writable: bool) -> Result<Self> {
+        let segments = Self { vfs, dir: cache_dir.join("seg"), seed, writable, known: RwLock::default() };
+        segments.list()?;
+        Ok(segments)
+    }
+
+    /// Reads the directory again.
+    pub(super) fn list(&self) -> Result<()> {
+        let names = match self.vfs.read_dir(&self.dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            other => other.map_err(|e| Error::io("list", &self.dir, e))?,
+        };
+        let mut known = write(&self.known);
+        let starts: Vec<u64> = names.iter().filter_map(|n| start_of(n)).collect();
+        known.retain(|start, segment| segment.is_some() || starts.contains(start));
+        for start in starts {
+            known.entry(start).or_insert(None);
+        }
+        Ok(())
+    }
+
+    /// Returns the known starts, in order.
+    pub(super) fn starts(&self) -> Vec<u64> {
+        read(&self.known).keys().copied().collect()
+    }
+
+    /// Returns the segment that holds `position` (the last one that starts at or before it), or `None` if none does.
+    pub(super) fn holding(&self, position: u64) -> Result<Option<Arc<Segment>>> {
+        let found = read(&self.known).range(..=position).next_back().map(|(start, segment)| (*start, segment.clone()));
+        match found {
+            Some((_, Some(segment))) => Ok(Some(segment)),
+            Some((start, None)) => self.map(start).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the segment that starts exactly at `start`, looking for its file if it is not known yet.
+    pub(super) fn starting(&self, start: u64) -> Result<Arc<Segment>> {
+        let known = read(&self.known).get(&start).cloned().flatten();
+        known.map_or_else(|| self.map(start), Ok)
+    }
+
+    /// Returns `len` bytes at `position`.
+    #[inline]
+    pub(super) fn read(&self, position: u64, len: u64) -> Result<Bytes> {
+        let damaged = || Error::new(ErrorKind::Damaged, format!("{len} bytes at log position {position} are gone from")).at(&self.dir);
+        let segment = self.holding(position)?.ok_or_else(damaged)?;
+        let len = usize::try_from(len).map_err(|_| damaged())?;
+        Bytes::mapped(&segment.map, segment.offset(position), len).ok_or_else(damaged)
+    }
+
+    fn map(&self, start: u64) -> Result<Arc<Segment>> {
+        let path = self.path(start);
+        let file = self
+            .vfs
+            .open(&path, if self.writable { OpenMode::ReadWrite } else { OpenMode::Read })
+            .map_err(|e| Error::io("open", &path, e).with_kind(ErrorKind::Damaged))?;
+        let segment = self.mapped(start, path, file)?;
+        write(&self.known).insert(start, Some(Arc::clone(&segment)));
+        Ok(segment)
+    }
+
+    /// Maps a file. Its real length counts: a file that was cut is mapped as far as it goes. A damaged header costs nothing: the name says
+    /// where the segment starts, and every frame says where it belongs.
+    fn mapped(&self, start: u64, path: PathBuf, file: Arc<dyn VfsFile>) -> Result<Arc<Segment>> {
+        let damaged = |what: &str| Error::new(ErrorKind::Damaged, what.to_owned()).at(&path);
+        let mut header = [0; SEGMENT_HEADER_LEN];
+        file.read_exact_at(&mut header, 0).map_err(|e| damaged("cannot read the header of").caused_by(e))?;
+        let capacity = match SegmentHeader::parse(&header, self.seed) {
+            Ok(header) if header.start != start => return Err(damaged("another segment's header in")),
+            Ok(header) => header.capacity,
+            Err(why @ Malformed::Version(_)) => {
+                return Err(Error::new(ErrorKind::Incompatible, format!("{why}; upgrade to open it:")).at(&path));
+            }
+            Err(_) => file.len().map_err(|e| Error::io("look at", &path, e))?.saturating_sub(SEGMENT_HEADER_LEN as u64),
+        };
+        let len = file.len().map_err(|e| Error::io("look at", &path, e))?.min(SEGMENT_HEADER_LEN as u64 + capacity);
+        let len = usize::try_from(len).map_err(|_| damaged("too long a segment:"))?;
+        let map = file.map(len, self.writable).map_err(|e| Error::io("map", &path, e))?;
+        Ok(Arc::new(Segment { start, capacity, path, map, file }))
+    }
+
+    /// Makes the segment that starts at `start` with room for `capacity` bytes of frames. The caller holds the lock.
+    pub(super) fn create(&self, start: u64, capacity: u64, checkpoint: u64) -> Result<Arc<Segment>> {
+        let path = self.path(start);
+        let len = capacity + SEGMENT_HEADER_LEN as u64;
+        let file = self.vfs.open(&path, OpenMode::Create).map_err(|e| Error::io("create", &path, e))?;
+        // Reserved blocks: a mapped write can then never meet a full disk.
+        file.allocate(len).map_err(|e| Error::io("reserve space for", &path, e))?;
+        let header = SegmentHeader { start, capacity, checkpoint };
+        file.write_all_at(&header.encode(self.seed), 0).map_err(|e| Error::io("write to", &path, e))?;
+        let segment = self.mapped(start, path, file)?;
+        write(&self.known).insert(start, Some(Arc::clone(&segment)));
+        Ok(segment)
+    }
+
+    /// Makes the segments that hold `from..to` durable, and their names.
+    pub(super) fn sync(&self, from: u64, to: u64) -> Result<()> {
+        let starts = self.starts();
+        let first = starts.partition_point(|start| *start <= from).saturating_sub(1);
+        for start in starts.into_iter().skip(first).take_while(|start| *start < to) {
+            match self.starting(start) {
+                Ok(segment) => segment.file.sync().map_err(|e| Error::io("sync", &segment.path, e))?,
+                Err(e) if e.kind() == ErrorKind::Damaged => {} // nothing of it can be made durable
+                Err(e) => return Err(e),
+            }
+        }
+        self.vfs.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))
+    }
+
+    /// Returns what is wrong with the segment files themselves; with `fix`, writes damaged headers anew. The caller holds the lock.
+    pub(super) fn check(&self, durable_checkpoint: u64, fix: bool) -> Vec<(Error, bool)> {
+        let mut found = Vec::new();
+        for start in self.starts() {
+            let segment = match self.starting(start) {
+                Ok(segment) => segment,
+                Err(error) => {
+                    // Nothing of it can be read, and nobody can write to it.
+                    let fixed = fix && self.writable && error.kind() == ErrorKind::Damaged && self.vfs.unlink(&self.path(start)).is_ok();
+                    if fixed {
+                        write(&self.known).remove(&start);
+                    }
+                    found.push((error, fixed));
+                    continue;
+                }
+            };
+            let header = segment.map.bytes(0, SEGMENT_HEADER_LEN).unwrap_or(&[]);
+            if let Err(why) = SegmentHeader::parse(header, self.seed) {
+                let error = Error::new(ErrorKind::Damaged, format!("{why}: the header of")).at(&segment.path);
+                let header = SegmentHeader { start, capacity: segment.end() - start, checkpoint: durable_checkpoint };
+                let fixed = fix && self.writable && segment.file.write_all_at(&header.encode(self.seed), 0).is_ok();
+                found.push((error, fixed));
+            }
+        }
+        found
+    }
+
+    /// Returns how many bytes of frames the segment at `start` holds, if it goes on at most to `next`.
+    pub(super) fn extent(&self, start: u64, next: u64) -> u64 {
+        let len = self.holding(start).ok().flatten().filter(|s| s.start == start).map_or(0, |s| s.end() - s.start);
+        len.min(next.saturating_sub(start))
+    }
+
+    /// Returns where the segment at `start` ends, if the next one, at `next`, follows it without a gap.
+    pub(super) fn sealed_end(&self, start: u64, next: u64) -> Option<u64> {
+        let segment = self.holding(start).ok().flatten()?;
+        (segment.start == start && next <= segment.end()).then_some(next)
+    }
+
+    /// Removes the files of segments that lie within `from..to`. Those that map them keep them.
+    pub(super) fn remove_within(&self, from: u64, to: u64) -> usize {
+        let starts = self.starts();
+        let whole = |pair: &&[u64]| from <= pair[0] && self.sealed_end(pair[0], pair[1]).is_some_and(|end| end <= to);
+        let gone: Vec<u64> = starts.windows(2).filter(whole).map(|pair| pair[0]).collect();
+        let mut removed = 0;
+        for start in gone {
+            match self.vfs.unlink(&self.path(start)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => {} // later
+                _ => {
+                    write(&self.known).remove(&start);
+                    removed += 1;
+                }
+            }
+        }
+        removed
+    }
+
+    fn path(&self, start: u64) -> PathBuf {
+        self.dir.join(format!("{start:016x}"))
+    }
+}
+
+fn start_of(name: &str) -> Option<u64> {
+    (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok()).flatten()
+}

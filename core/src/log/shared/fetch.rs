@@ -1,0 +1,336 @@
+//! Reading commit files: one, or many at once, from memory if they are recent.
+
+use super::retry::{gave_up, is_gone};
+use super::{SharedLog, damaged};
+use crate::clock::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::wire::Malformed;
+use crate::format::{COMMIT_HEADER_LEN, CommitHeader, parse_commit};
+use crate::log::{ADDR_OFFSET_BITS, Bytes};
+use crate::sync::{Arc, lock};
+use crate::vfs::{OpenMode, VfsFile};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::time::Duration;
+
+/// What most commits fit into: read with one request.
+const FIRST_READ: usize = 64 << 10;
+/// What makes another thread worth its start.
+const COMMITS_A_THREAD: usize = 8;
+/// How often bytes that are not a commit are read again before they are believed.
+const MALFORMED_TRIES: u32 = 3;
+/// How long one file may answer nothing but the same error, while the drive answers otherwise, before it counts as damaged. (Much
+/// shorter would be wrong: a soft mount answers EIO for a while, and a CIFS client EINVAL for a second where it has not yet really
+/// closed a file's other name.)
+const ERROR_BELIEVED_AFTER: Duration = Duration::from_secs(10);
+const ERROR_TRIES: u32 = 8;
+const EIO: i32 = 5;
+const EISDIR: i32 = 21;
+const EINVAL: i32 = 22;
+
+/// Why one look at a commit file did not give its bytes.
+#[derive(Debug)]
+pub(super) enum Unread {
+    /// The name is not there, as far as this look tells.
+    Missing,
+    /// Something is there that is not a commit of this cache.
+    Malformed(Malformed),
+    /// The drive failed.
+    Failed(io::Error),
+}
+
+/// What a commit file turned out to be, after it was given time.
+#[derive(Debug)]
+pub(super) enum Fetched {
+    /// A commit, whole and checked.
+    Whole(Arc<[u8]>),
+    /// Not there, also after a while.
+    Absent,
+    /// Not a commit of this cache.
+    Damaged(Error),
+}
+
+/// The same error from one file, again and again.
+#[derive(Debug, Default)]
+struct Streak {
+    errno: i32,
+    count: u32,
+    since: Duration,
+}
+
+impl Streak {
+    /// Counts one more; returns whether it has gone on for long.
+    fn is_long(&mut self, errno: i32, waited: Duration) -> bool {
+        if self.errno != errno {
+            *self = Self { errno, count: 0, since: waited };
+        }
+        self.count += 1;
+        self.count >= ERROR_TRIES && waited.saturating_sub(self.since) >= ERROR_BELIEVED_AFTER
+    }
+}
+
+/// Looks at a missing name before the drive is made to forget what it remembers of absent names.
+const MISSES_BEFORE_REFRESH: u32 = 3;
+
+/// The bytes of recent commit files, oldest out first.
+#[derive(Debug)]
+pub(super) struct Recent {
+    files: HashMap<u64, Arc<[u8]>>,
+    order: VecDeque<u64>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Recent {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self { files: HashMap::new(), order: VecDeque::new(), bytes: 0, bytes_max }
+    }
+
+    fn insert(&mut self, n: u64, file: &Arc<[u8]>) {
+        if file.len() > self.bytes_max {
+            return;
+        }
+        if self.files.insert(n, Arc::clone(file)).is_none() {
+            self.order.push_back(n);
+            self.bytes += file.len();
+        }
+        while self.bytes > self.bytes_max
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.bytes -= self.files.remove(&oldest).map_or(0, |file| file.len());
+        }
+    }
+}
+
+impl SharedLog {
+    /// Looks at commit `n` once.
+    pub(super) fn fetch_once(&self, n: u64) -> std::result::Result<Arc<[u8]>, Unread> {
+        let file = self.vfs.open(&self.commit_path(n), OpenMode::Read).map_err(unread)?;
+        let bytes = self.read_file(&*file)?;
+        parse_commit(&bytes, &self.marker).map_err(Unread::Malformed)?;
+        Ok(bytes.into())
+    }
+
+    /// The same, or the bytes that were read a moment ago.
+    pub(super) fn fetch_recent(&self, n: u64) -> std::result::Result<Arc<[u8]>, Unread> {
+        self.recent_file(n).map_or_else(|| self.fetch_once(n), Ok)
+    }
+
+    fn recent_file(&self, n: u64) -> Option<Arc<[u8]>> {
+        lock(&self.recent).files.get(&n).map(Arc::clone)
+    }
+
+    /// Drops what is kept: it may be of names that were won falsely.
+    pub(super) fn forget_recent(&self) {
+        let mut recent = lock(&self.recent);
+        *recent = Recent::new(recent.bytes_max);
+    }
+
+    fn read_file(&self, file: &dyn VfsFile) -> std::result::Result<Vec<u8>, Unread> {
+        let mut buf = vec![0; FIRST_READ];
+        let mut have = read_some(file, &mut buf, 0, COMMIT_HEADER_LEN)?;
+        let header = CommitHeader::parse(&buf[..have], &self.marker).map_err(Unread::Malformed)?;
+        let len = header.file_len();
+        if len >= buf.len() {
+            buf.resize(len + 1, 0); // One more, to see that it ends there.
+        }
+        have = read_some(file, &mut buf, have, len)?;
+        buf.truncate(have);
+        Ok(buf)
+    }
+
+    /// Looks at commit `n`, which should exist, until it is clear what is there.
+    ///
+    /// # Errors
+    /// `Timeout` if the drive fails until the deadline; `Incompatible` if a newer version wrote it.
+    pub(super) fn fetch(&self, n: u64, deadline: Deadline) -> Result<Fetched> {
+        let path = self.commit_path(n);
+        let mut backoff = self.backoff(deadline);
+        let (mut malformed, mut misses, mut streak) = (0, 0, Streak::default());
+        loop {
+            let cause = match self.fetch_once(n) {
+                Ok(bytes) => return Ok(Fetched::Whole(bytes)),
+                Err(Unread::Malformed(Malformed::Version(version))) => return Err(newer(version).at(&path)),
+                Err(Unread::Malformed(why)) => {
+                    malformed += 1;
+                    if malformed >= MALFORMED_TRIES {
+                        return Ok(Fetched::Damaged(damaged(format!("not a commit of this cache ({why})"), &path)));
+                    }
+                    io::Error::other(why.to_string())
+                }
+                Err(Unread::Missing) if backoff.waited() >= self.options.absence => return Ok(Fetched::Absent),
+                Err(Unread::Missing) => {
+                    streak = Streak::default();
+                    misses += 1;
+                    if misses % MISSES_BEFORE_REFRESH == 0 {
+                        self.refresh_names();
+                    }
+                    io::ErrorKind::NotFound.into()
+                }
+                Err(Unread::Failed(e)) => {
+                    if self.is_believed(&e, &mut streak, backoff.waited(), deadline) {
+                        return Ok(Fetched::Damaged(damaged("cannot be read", &path).caused_by(e)));
+                    }
+                    e
+                }
+            };
+            if !backoff.pause() {
+                return Err(gave_up("read", &path, cause));
+            }
+        }
+    }
+
+    /// Makes this host ask the server again for names that it remembers as absent (they may be remembered for a minute, see nfs(5)): a
+    /// host that changes a folder itself learns with the answer that others have changed it too.
+    fn refresh_names(&self) {
+        let Ok(nonce) = self.options.nonces.next() else { return };
+        let path = self.log_dir().join(format!("look-{nonce:032x}"));
+        // Whether it works out or not: what counts is that the server was asked. A reader without rights waits for the cache instead.
+        if let Ok(file) = self.vfs.open(&path, OpenMode::CreateNew) {
+            drop(file);
+            drop(self.vfs.unlink(&path));
+        }
+    }
+
+    /// Whether an error is about this one file, and not about the drive.
+    fn is_believed(&self, e: &io::Error, streak: &mut Streak, waited: Duration, deadline: Deadline) -> bool {
+        match e.raw_os_error() {
+            Some(EISDIR) => true,
+            Some(errno @ (EIO | EINVAL)) => streak.is_long(errno, waited) && self.look(deadline).is_ok(),
+            _ => {
+                *streak = Streak::default();
+                false
+            }
+        }
+    }
+
+    /// Looks once at each of `count` commits from `first` on, with several threads if that pays. Fewer may come back.
+    pub(super) fn fetch_many(&self, first: u64, count: usize) -> Vec<std::result::Result<Arc<[u8]>, Unread>> {
+        let threads = self.options.readers.min(count / COMMITS_A_THREAD);
+        if threads < 2 {
+            let mut all = Vec::with_capacity(count);
+            for n in first..first + count as u64 {
+                all.push(self.fetch_recent(n));
+                if all.last().is_some_and(std::result::Result::is_err) {
+                    break;
+                }
+            }
+            return all;
+        }
+        let each = count.div_ceil(threads);
+        std::thread::scope(|scope| {
+            let parts: Vec<_> = (0..count)
+                .step_by(each)
+                .map(|from| {
+                    let numbers = first + from as u64..first + (from + each).min(count) as u64;
+                    scope.spawn(move || numbers.map(|n| self.fetch_recent(n)).collect::<Vec<_>>())
+                })
+                .collect();
+            parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+        })
+    }
+
+    /// Keeps the bytes of a commit that was replayed.
+    pub(super) fn keep(&self, n: u64, bytes: &Arc<[u8]>) {
+        lock(&self.recent).insert(n, bytes);
+    }
+
+    /// Returns bytes of a commit by address. Whoever asks checks them: they carry a checksum of their own.
+    pub(super) fn read_value(&self, addr: u64, len: u64, deadline: Deadline) -> Result<Bytes> {
+        let (n, offset) = (addr >> ADDR_OFFSET_BITS, (addr & ((1 << ADDR_OFFSET_BITS) - 1)) as usize);
+        let path = self.commit_path(n);
+        let too_short = || damaged("bytes are missing from the commit", &path);
+        let len = usize::try_from(len).ok().filter(|&len| len < 1 << ADDR_OFFSET_BITS).ok_or_else(too_short)?;
+        if let Some(file) = self.recent_file(n) {
+            return Bytes::part(&file, offset, len).ok_or_else(too_short);
+        }
+        let (mut backoff, mut streak) = (self.backoff(deadline), Streak::default());
+        loop {
+            let e = match self.read_part(n, offset, len) {
+                Ok(bytes) => return Ok(bytes),
+                Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Err(too_short()),
+                Err(e) if is_gone(&e) && backoff.waited() >= self.options.absence => return Err(damaged("the commit is gone", &path)),
+                Err(e) => e,
+            };
+            if self.is_believed(&e, &mut streak, backoff.waited(), deadline) {
+                return Err(damaged("cannot be read", &path).caused_by(e));
+            }
+            if !backoff.pause() {
+                return Err(gave_up("read", &path, e));
+            }
+        }
+    }
+
+    /// Reads a part of a commit file; with a small one all of it, and keeps it: others of its values are likely to be asked for.
+    /// The commit need not be whole any more: a value has a checksum of its own.
+    fn read_part(&self, n: u64, offset: usize, len: usize) -> io::Result<Bytes> {
+        let file = self.vfs.open(&self.commit_path(n), OpenMode::Read)?;
+        if offset + len > FIRST_READ {
+            let mut part = vec![0; len];
+            file.read_exact_at(&mut part, offset as u64)?;
+            return Ok(part.into());
+        }
+        let mut start = vec![0; FIRST_READ];
+        let mut have = 0;
+        while have < offset + len {
+            match file.read_at(&mut start[have..], have as u64)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                more => have += more,
+            }
+        }
+        start.truncate(have);
+        let start: Arc<[u8]> = start.into();
+        if parse_commit(&start, &self.marker).is_ok() {
+            self.keep(n, &start);
+        }
+        Bytes::part(&start, offset, len).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+/// Fills `buf` from `have` on until at least `want` bytes are there, or the file ends. Returns how many there are.
+fn read_some(file: &dyn VfsFile, buf: &mut [u8], mut have: usize, want: usize) -> std::result::Result<usize, Unread> {
+    while have < want {
+        match file.read_at(&mut buf[have..], have as u64).map_err(unread)? {
+            0 => break,
+            more => have += more,
+        }
+    }
+    Ok(have)
+}
+
+fn unread(e: io::Error) -> Unread {
+    if is_gone(&e) { Unread::Missing } else { Unread::Failed(e) }
+}
+
+fn newer(version: u32) -> Error {
+    Error::new(ErrorKind::Incompatible, format!("written by format version {version}; open it with a newer release"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_believed_only_if_it_is_the_only_answer_for_long() {
+        let mut streak = Streak::default();
+        let s = Duration::from_secs;
+        assert!((0..20).all(|_| !streak.is_long(EIO, s(3))), "often, but not for long");
+        assert!(streak.is_long(EIO, s(13)));
+        assert!((0..7).all(|i| !streak.is_long(EINVAL, s(20 + 2 * i))), "for long, but not often");
+        assert!(streak.is_long(EINVAL, s(34)));
+        assert!(!streak.is_long(EIO, s(60)), "another error begins anew");
+    }
+
+    #[test]
+    fn recent_commits_are_kept_within_their_bound_and_the_oldest_go_first() {
+        let mut recent = Recent::new(100);
+        let file: Arc<[u8]> = vec![0; 30].into();
+        for n in 0..5 {
+            recent.insert(n, &file);
+            assert!(recent.bytes <= 100 && recent.files.len() == recent.order.len());
+        }
+        assert!(recent.files.contains_key(&4) && !recent.files.contains_key(&1));
+        recent.insert(9, &vec![0; 101].into());
+        assert!(!recent.files.contains_key(&9));
+    }
+}

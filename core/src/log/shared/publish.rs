@@ -1,0 +1,260 @@
+//! Publishing: one staged file, one number after the other, each decided before the next is tried.
+
+use super::fetch::{Fetched, Unread};
+use super::retry::is_gone;
+use super::stage::Staged;
+use super::{SharedLog, damaged};
+use crate::clock::Deadline;
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::wire::Malformed;
+use crate::format::{BODY_LEN_MAX, CommitHeader};
+use crate::log::{Cursor, Progress, Proposal, Published, Replay};
+use crate::sync::Arc;
+use crate::vfs::OpenMode;
+use std::io;
+use std::time::Duration;
+
+/// Races that are lost in a row before looking how far the log has got, and then between looks. Not at each: who is one commit
+/// behind must be back at the next number sooner than the winner, and a look costs a round trip.
+const LOSSES_BEFORE_LOOK: u32 = 2;
+const LOSSES_BETWEEN_LOOKS: u32 = 16;
+/// Tries at one number that say the staged file is not there before another one is staged.
+const MISSING_BEFORE_RESTAGE: u32 = 2;
+/// Looks at something unreadable under a number before it counts as damaged.
+const UNREADABLE_TRIES: u32 = 4;
+
+/// How the contest for one number ended.
+enum Claim {
+    /// Ours; the number was free at the given time.
+    Won(Duration),
+    /// Another's, whose bytes these are.
+    Lost(Arc<[u8]>),
+    /// Another's, and damaged.
+    LostToDamage(Error),
+}
+
+/// Whose file has a number, as far as one look tells.
+enum Owner {
+    Ours,
+    Others(Arc<[u8]>),
+    /// Certainly not ours, and not whole.
+    OthersDamaged(Malformed),
+    /// Nobody's, or the drive does not tell.
+    Unclear,
+    /// Something that is not a commit at all.
+    Unreadable(Malformed),
+}
+
+/// One operation on its way: the file that is tried now, and the nonces of those that may still land.
+struct Attempt<'a> {
+    proposal: Proposal<'a>,
+    staged: Staged,
+    nonces: Vec<u128>,
+}
+
+impl SharedLog {
+    /// See [`crate::log::Log::publish`].
+    pub(super) fn publish_commit(
+        &self,
+        cursor: &mut Cursor,
+        proposal: Proposal<'_>,
+        replay: &mut dyn Replay,
+        deadline: Deadline,
+    ) -> Result<Published> {
+        if proposal.body.len() > BODY_LEN_MAX {
+            return Err(Error::new(ErrorKind::Invalid, format!("a commit of {} bytes is longer than {BODY_LEN_MAX}", proposal.body.len())));
+        }
+        cursor.position = cursor.position.max(1);
+        // A view that is nearly as old as the grace could win a name that was collected; that would be found out, but only after.
+        if self.is_view_old() && self.replay_news(cursor, replay, deadline)? == Progress::Gone {
+            return Ok(Published::Behind);
+        }
+        let staged = self.stage(&proposal, deadline)?;
+        let nonces = vec![staged.nonce];
+        let mut attempt = Attempt { proposal, staged, nonces };
+        let published = self.contend(cursor, &mut attempt, replay, deadline);
+        self.discard(attempt.staged.nonce);
+        if published.is_ok() {
+            self.tidy_a_little();
+            self.collect_a_little();
+        }
+        published
+    }
+
+    fn contend(&self, cursor: &mut Cursor, attempt: &mut Attempt<'_>, replay: &mut dyn Replay, deadline: Deadline) -> Result<Published> {
+        let mut losses = 0;
+        loop {
+            let n = cursor.position;
+            match self.claim(n, attempt, cursor, replay, deadline)? {
+                Claim::Won(free_at) => {
+                    self.acknowledge(*cursor, free_at, deadline).map_err(|e| unknown(n, e))?;
+                    self.replay_one(cursor, &attempt.staged.bytes, replay)?;
+                    return Ok(Published::At(n));
+                }
+                Claim::Lost(bytes) => {
+                    if !self.is_genuine(*cursor, deadline)? {
+                        return Ok(Published::Behind);
+                    }
+                    self.replay_one(cursor, &bytes, replay)?;
+                    if !replay.may_publish() {
+                        return Ok(Published::Held);
+                    }
+                }
+                Claim::LostToDamage(why) => skip(cursor, replay, &why),
+            }
+            losses += 1;
+            if losses % LOSSES_BETWEEN_LOOKS == LOSSES_BEFORE_LOOK && self.replay_news(cursor, replay, deadline)? == Progress::Gone {
+                return Ok(Published::Behind);
+            }
+        }
+    }
+
+    /// Contends for number `n` until it is decided. An error is `OutcomeUnknown` as soon as the file may have got the number.
+    fn claim(&self, n: u64, attempt: &mut Attempt<'_>, cursor: &mut Cursor, replay: &mut dyn Replay, deadline: Deadline) -> Result<Claim> {
+        let target = self.commit_path(n);
+        let free_at = self.clock.boot();
+        let mut backoff = self.backoff(deadline);
+        let (mut missing, mut unreadable) = (0, 0);
+        if deadline.passed(&*self.clock) {
+            return Err(Error::new(ErrorKind::Timeout, "the deadline passed before the commit was published").at(&target));
+        }
+        loop {
+            // The commit point: once this name is given, the commit is in the log, whatever the answer says.
+            let Err(e) = self.vfs.link(&attempt.staged.path, &target) else { return Ok(Claim::Won(free_at)) };
+            match self.owner(n, &attempt.nonces) {
+                Owner::Ours => return Ok(Claim::Won(free_at)),
+                Owner::Others(bytes) => return Ok(Claim::Lost(bytes)),
+                Owner::OthersDamaged(why) => return Ok(Claim::LostToDamage(damaged(why.to_string(), &target))),
+                Owner::Unclear => {}
+                Owner::Unreadable(why) => {
+                    unreadable += 1;
+                    if unreadable >= UNREADABLE_TRIES {
+                        let why = damaged(why.to_string(), &target);
+                        skip(cursor, replay, &why);
+                        return Err(unknown(n, why));
+                    }
+                }
+            }
+            missing = if is_gone(&e) { missing + 1 } else { 0 };
+            if !backoff.pause() {
+                return Err(unknown(n, Error::io("publish", &target, e)));
+            }
+            if missing >= MISSING_BEFORE_RESTAGE {
+                self.stage_again(attempt, deadline).map_err(|e| unknown(n, e))?;
+                missing = 0;
+            }
+        }
+    }
+
+    /// Stages another file for the same number. At most one of the files can get it, and whichever does is ours.
+    fn stage_again(&self, attempt: &mut Attempt<'_>, deadline: Deadline) -> Result<()> {
+        let staged = self.stage(&attempt.proposal, deadline)?;
+        attempt.nonces.push(staged.nonce);
+        let before = std::mem::replace(&mut attempt.staged, staged);
+        self.discard(before.nonce);
+        Ok(())
+    }
+
+    fn owner(&self, n: u64, ours: &[u128]) -> Owner {
+        match self.fetch_once(n) {
+            Ok(bytes) => match CommitHeader::parse(&bytes, &self.marker) {
+                Ok(header) if ours.contains(&header.nonce) => Owner::Ours,
+                _ => Owner::Others(bytes),
+            },
+            Err(Unread::Missing | Unread::Failed(_)) => Owner::Unclear,
+            Err(Unread::Malformed(why)) => match self.fetch_nonce(n) {
+                Some(nonce) if ours.contains(&nonce) => Owner::Ours,
+                Some(_) => Owner::OthersDamaged(why),
+                None => Owner::Unreadable(why),
+            },
+        }
+    }
+
+    /// Reads the nonce of a commit whose body is damaged.
+    fn fetch_nonce(&self, n: u64) -> Option<u128> {
+        let mut bytes = [0; crate::format::COMMIT_HEADER_LEN];
+        let file = self.vfs.open(&self.commit_path(n), OpenMode::Read).ok()?;
+        file.read_exact_at(&mut bytes, 0).ok()?;
+        CommitHeader::parse(&bytes, &self.marker).ok().map(|header| header.nonce)
+    }
+
+    /// What must be so before a number that was won is acknowledged: it was won truly, its name is durable, the bell is rung.
+    fn acknowledge(&self, cursor: Cursor, free_at: Duration, deadline: Deadline) -> Result<()> {
+        let n = cursor.position;
+        let fresh = self.view().was_unpublished(n, self.options.grace / 100, self.clock.boot());
+        if !fresh && !self.follows(cursor, deadline)? {
+            self.lose(n);
+            return Err(Error::new(ErrorKind::OutcomeUnknown, "the view of the log was too old"));
+        }
+        self.sync_log_names(deadline)?;
+        self.ring(n, deadline)?;
+        let mut view = self.view();
+        view.note_unpublished(n + 1, free_at);
+        view.note_contact(free_at);
+        Ok(())
+    }
+
+    /// Whether the view is so old that what has a name now may have got it after the true commit of that number was collected.
+    pub(super) fn is_view_old(&self) -> bool {
+        self.view().is_older_than(self.options.grace / 2, self.clock.boot())
+    }
+
+    /// Whether what was just read at `cursor` is the commit of that number, and not one that won the name falsely after the true
+    /// one was collected. If not, only a new start helps (unless that led here).
+    pub(super) fn is_genuine(&self, cursor: Cursor, deadline: Deadline) -> Result<bool> {
+        let n = cursor.position;
+        let genuine = !self.is_view_old() || self.view().is_best(n) || self.follows(cursor, deadline)?;
+        if !genuine {
+            self.lose(n);
+        }
+        Ok(genuine)
+    }
+
+    fn lose(&self, n: u64) {
+        self.forget_recent();
+        self.view().lose(n);
+    }
+
+    /// Asks whether the commit just before `cursor`, the one that was replayed, still has its name. If so, the one at `cursor` was
+    /// not collected when its name was won: names are collected oldest first.
+    fn follows(&self, cursor: Cursor, deadline: Deadline) -> Result<bool> {
+        let before = cursor.position - 1;
+        if before == 0 {
+            let path = self.commit_path(0);
+            return self.until(deadline, "look at", &path, || match super::opens(&*self.vfs, &path) {
+                Err(e) if is_gone(&e) => Ok(false),
+                other => other.map(|()| true),
+            });
+        }
+        Ok(match self.fetch(before, deadline)? {
+            Fetched::Whole(bytes) => {
+                let found = CommitHeader::parse(&bytes, &self.marker).map_or(0, |header| chain_of(header.nonce));
+                cursor.chain == 0 || cursor.chain == found
+            }
+            Fetched::Damaged(_) => true,
+            Fetched::Absent => false,
+        })
+    }
+}
+
+/// What a cursor keeps of the commit before it.
+#[expect(clippy::cast_possible_truncation, reason = "half of a random number is enough to tell two commits apart")]
+pub(super) const fn chain_of(nonce: u128) -> u64 {
+    nonce as u64
+}
+
+/// Passes a damaged commit.
+fn skip(cursor: &mut Cursor, replay: &mut dyn Replay, why: &Error) {
+    let n = cursor.position;
+    replay.damaged(n, n + 1, why);
+    *cursor = Cursor { position: n + 1, chain: 0 };
+}
+
+fn unknown(n: u64, cause: Error) -> Error {
+    let cause_text = cause.to_string();
+    let error = Error::new(ErrorKind::OutcomeUnknown, format!("commit {n} may or may not have been published ({cause_text})"));
+    match cause.raw_os_error() {
+        Some(errno) => error.caused_by(io::Error::from_raw_os_error(errno)),
+        None => error,
+    }
+}

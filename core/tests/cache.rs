@@ -1,0 +1,166 @@
+//! What the façade promises, on a real local disk and in shared mode on one.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test: helpers panic, and look at real files")]
+
+use diskcache_core::{Cache, ErrorKind, KeyOrder, KeyRef, Number, NumberKey, Options, ProfileOverride, Put, Setting};
+
+fn options(mode: ProfileOverride) -> Options {
+    Options { profile: Some(mode), ..Options::default() }
+}
+
+fn for_both(test: impl Fn(&Cache, &dyn Fn() -> Cache)) {
+    for mode in [ProfileOverride::Local, ProfileOverride::Shared] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Cache::open(dir.path(), options(mode)).unwrap();
+        test(&open(), &open);
+    }
+}
+
+fn text(cache: &Cache, key: &str) -> Option<String> {
+    cache.get(KeyRef::text(key)).unwrap().map(|v| String::from_utf8(v.bytes().unwrap().into_owned()).unwrap())
+}
+
+#[test]
+fn what_was_set_is_got_by_every_handle_and_after_reopening() {
+    for_both(|cache, open| {
+        let other = open();
+        cache.set(KeyRef::text("a"), Put::text("one")).unwrap();
+        assert_eq!(text(&other, "a").as_deref(), Some("one"));
+        other.set(KeyRef::text("a"), Put::text("two")).unwrap();
+        assert_eq!(text(cache, "a").as_deref(), Some("two"));
+        assert_eq!(text(&open(), "a").as_deref(), Some("two"));
+        assert_eq!(text(cache, "b"), None);
+        assert!(cache.delete(KeyRef::text("a")).unwrap() && !cache.delete(KeyRef::text("a")).unwrap());
+        assert_eq!(text(&other, "a"), None);
+        assert_eq!(other.len().unwrap(), 0);
+    });
+}
+
+#[test]
+fn counting_is_exact_and_refuses_what_is_no_number() {
+    for_both(|cache, open| {
+        let key = KeyRef::text("n");
+        assert_eq!(cache.incr(key, Number::Int(1), None).unwrap(), None);
+        assert_eq!(cache.incr(key, Number::Int(2), Some(Number::Int(0))).unwrap(), Some(Number::Int(2)));
+        assert_eq!(open().incr(key, Number::Int(-5), None).unwrap(), Some(Number::Int(-3)));
+        assert_eq!(cache.incr(key, Number::Float(0.5), None).unwrap(), Some(Number::Float(-2.5)));
+        cache.set(key, Put::text("x")).unwrap();
+        assert_eq!(cache.incr(key, Number::Int(1), None).unwrap_err().kind(), ErrorKind::WrongType);
+    });
+}
+
+#[test]
+fn queues_give_each_item_once_in_order() {
+    for_both(|cache, open| {
+        let first = cache.push(None, false, Put::text("b")).unwrap();
+        assert!(first.as_ref().same(&NumberKey::int(500_000_000_000_000).as_ref()));
+        cache.push(None, false, Put::text("c")).unwrap();
+        cache.push(None, true, Put::text("a")).unwrap();
+        cache.push(Some("q"), false, Put::text("other")).unwrap();
+        let other = open();
+        let pull = |front| other.pull(None, front).unwrap().map(|h| String::from_utf8(h.value.bytes().unwrap().into_owned()).unwrap());
+        assert_eq!(cache.peek(None, true).unwrap().unwrap().value.bytes().unwrap().as_ref(), b"a");
+        assert_eq!((pull(true), pull(false), pull(true), pull(true)), (Some("a".into()), Some("c".into()), Some("b".into()), None));
+        assert_eq!(cache.pull(Some("q"), true).unwrap().unwrap().key.as_ref().bytes, b"q-500000000000000");
+        assert!(cache.is_empty().unwrap());
+    });
+}
+
+#[test]
+fn iteration_keeps_insertion_order_through_overwrites_and_key_order_is_by_kind() {
+    for_both(|cache, _| {
+        for key in ["c", "a", "b"] {
+            cache.set(KeyRef::text(key), Put::text("1")).unwrap();
+        }
+        cache.set(KeyRef::text("c"), Put::text("2")).unwrap();
+        cache.set(NumberKey::int(5).as_ref(), Put::text("n")).unwrap();
+        let keys = |order, reverse| {
+            let mut walk = cache.keys(order, reverse);
+            let mut all = Vec::new();
+            loop {
+                let batch = cache.next_keys(&mut walk, 2).unwrap();
+                if batch.is_empty() {
+                    return all;
+                }
+                all.extend(
+                    batch
+                        .iter()
+                        .map(|k| k.as_ref().number().map_or_else(|| String::from_utf8_lossy(&k.bytes).into_owned(), |n| format!("{n:?}"))),
+                );
+            }
+        };
+        assert_eq!(keys(KeyOrder::Insertion, false), ["c", "a", "b", "Int(5)"]);
+        assert_eq!(keys(KeyOrder::Insertion, true), ["Int(5)", "b", "a", "c"]);
+        assert_eq!(keys(KeyOrder::Key, false), ["Int(5)", "a", "b", "c"]);
+    });
+}
+
+#[test]
+fn a_transaction_takes_effect_whole_or_not_at_all() {
+    for_both(|cache, open| {
+        let other = open();
+        cache.set(KeyRef::text("a"), Put::text("0")).unwrap();
+        cache.transact_begin(None).unwrap();
+        cache.set(KeyRef::text("a"), Put::text("1")).unwrap();
+        cache.incr(KeyRef::text("n"), Number::Int(1), Some(Number::Int(0))).unwrap();
+        assert_eq!(text(cache, "a").as_deref(), Some("1"), "its own writes are seen inside");
+        assert_eq!(text(&other, "a").as_deref(), Some("0"), "and by nobody else");
+        cache.transact_commit().unwrap();
+        assert_eq!(text(&other, "a").as_deref(), Some("1"));
+        cache.transact_begin(None).unwrap();
+        cache.clear().unwrap();
+        assert_eq!(cache.len().unwrap(), 0);
+        cache.transact_rollback().unwrap();
+        assert_eq!(other.len().unwrap(), 2);
+    });
+}
+
+#[test]
+fn large_values_have_files_of_their_own_which_go_with_them() {
+    for_both(|cache, open| {
+        let big = vec![7_u8; 1 << 20];
+        let blobs = || std::fs::read_dir(cache.directory().join("blob")).map_or(0, Iterator::count);
+        cache.set(KeyRef::text("big"), Put::bytes(&big)).unwrap();
+        assert_eq!(blobs(), 1);
+        assert_eq!(open().get(KeyRef::text("big")).unwrap().unwrap().bytes().unwrap(), big);
+        assert_eq!(cache.pop(KeyRef::text("big")).unwrap().unwrap().value.bytes().unwrap().len(), big.len());
+        cache.close().unwrap();
+    });
+}
+
+#[test]
+fn settings_are_stored_with_the_cache() {
+    for_both(|cache, open| {
+        cache.reset_setting("size_limit", &Setting::Int(12345)).unwrap();
+        assert_eq!(open().setting("size_limit").unwrap(), Some(Setting::Int(12345)));
+        assert!(cache.reset_setting("eviction_policy", &Setting::Text("nonsense".into())).is_err());
+    });
+}
+
+#[test]
+fn many_entries_survive_checkpoints_merges_and_folds() {
+    for mode in [ProfileOverride::Local, ProfileOverride::Shared] {
+        let dir = tempfile::tempdir().unwrap();
+        let small = Options { delta_entries_max: 100, ..options(mode) };
+        let cache = Cache::open(dir.path(), small.clone()).unwrap();
+        let other = Cache::open(dir.path(), small.clone()).unwrap();
+        let rounds = if mode == ProfileOverride::Local { 30 } else { 3 };
+        for round in 0..rounds {
+            for i in 0..300_i64 {
+                let value = format!("{round}-{i}-{}", "x".repeat(usize::try_from(i).unwrap()));
+                cache.set(NumberKey::int(i).as_ref(), Put::text(&value)).unwrap();
+                if i % 7 == 0 {
+                    other.delete(NumberKey::int(i - 1).as_ref()).unwrap();
+                }
+            }
+        }
+        for handle in [&cache, &other, &Cache::open(dir.path(), small).unwrap()] {
+            for i in 0..300_i64 {
+                let got = handle.get(NumberKey::int(i).as_ref()).unwrap().map(|v| v.bytes().unwrap().into_owned());
+                let want = (i % 7 != 6 || i == 299)
+                    .then(|| format!("{}-{i}-{}", rounds - 1, "x".repeat(usize::try_from(i).unwrap())).into_bytes());
+                assert_eq!(got, want, "key {i} in {mode:?}");
+            }
+            assert_eq!(handle.damaged_reads().unwrap(), 0);
+        }
+    }
+}

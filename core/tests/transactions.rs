@@ -1,0 +1,71 @@
+//! What a transaction did in passing: blobs of what it removed, its own entries that it removed again, other hosts' holds.
+#![expect(clippy::unwrap_used, reason = "a test: its helpers panic")]
+
+use diskcache_core::clock::ManualClock;
+use diskcache_core::vfs::mem::MemVfs;
+use diskcache_core::{Cache, KeyRef, Options, ProfileOverride, Put};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+fn for_both(test: impl Fn(&Cache, &dyn Fn() -> Cache)) {
+    for mode in [ProfileOverride::Local, ProfileOverride::Shared] {
+        let (vfs, clock) = (MemVfs::new(), ManualClock::default());
+        let open = || {
+            let options = Options { profile: Some(mode), ..Options::default() };
+            Cache::open_on(Arc::new(vfs.clone()), Arc::new(clock.clone()), Path::new("/cache"), options, 7).unwrap()
+        };
+        test(&open(), &open);
+    }
+}
+
+#[test]
+fn a_rolled_back_removal_keeps_the_large_values_that_it_removed() {
+    type Removal = (&'static str, fn(&Cache));
+    let removals: [Removal; 5] = [
+        ("clear", |cache| assert_eq!(cache.clear().unwrap(), 1)),
+        ("delete", |cache| assert!(cache.delete(KeyRef::text("big")).unwrap())),
+        ("pop", |cache| assert!(cache.pop(KeyRef::text("big")).unwrap().is_some())),
+        ("evict", |cache| assert_eq!(cache.evict(KeyRef::text("tag")).unwrap(), 1)),
+        ("set", |cache| cache.set(KeyRef::text("big"), Put::text("small")).unwrap()),
+    ];
+    for_both(|cache, open| {
+        let big = vec![7_u8; 1 << 20];
+        cache.set(KeyRef::text("big"), Put::bytes(&big).tagged(KeyRef::text("tag"))).unwrap();
+        for (name, remove) in &removals {
+            cache.transact_begin(None).unwrap();
+            remove(cache);
+            cache.transact_rollback().unwrap();
+            let value = open().get(KeyRef::text("big")).unwrap().unwrap_or_else(|| panic!("lost by {name}"));
+            assert_eq!(value.bytes().unwrap(), big, "{name}");
+        }
+    });
+}
+
+#[test]
+fn what_a_transaction_stored_and_removed_again_is_not_there_after_it() {
+    for_both(|cache, open| {
+        cache.transact_begin(None).unwrap();
+        cache.set(KeyRef::text("a"), Put::text("x").tagged(KeyRef::text("tag"))).unwrap();
+        cache.set(KeyRef::text("b"), Put::text("x").expiring(0.0)).unwrap();
+        assert_eq!((cache.evict(KeyRef::text("tag")).unwrap(), cache.expire(None).unwrap()), (1, 1));
+        cache.transact_commit().unwrap();
+        assert_eq!(open().len().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_writer_waits_for_another_hosts_transaction_no_longer_than_its_hold() {
+    let (vfs, clock) = (MemVfs::new(), ManualClock::default());
+    let options = Options { profile: Some(ProfileOverride::Shared), ..Options::default() };
+    let open = || Cache::open_on(Arc::new(vfs.clone()), Arc::new(clock.clone()), Path::new("/cache"), options.clone(), 7).unwrap();
+    let (holder, writer) = (open(), open());
+    holder.transact_begin(None).unwrap();
+    holder.set(KeyRef::text("a"), Put::text("held")).unwrap();
+    let (done, is_done) = mpsc::channel();
+    std::thread::spawn(move || done.send(writer.set(KeyRef::text("a"), Put::text("written"))));
+    is_done.recv_timeout(Duration::from_secs(30)).expect("the writer hangs").unwrap();
+    assert!(holder.transact_commit().is_err(), "its hold has run out, and somebody wrote");
+    assert_eq!(&*open().get(KeyRef::text("a")).unwrap().unwrap().bytes().unwrap(), b"written");
+}
