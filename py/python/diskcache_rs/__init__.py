@@ -1,0 +1,51 @@
+"""A disk cache that is safe on network drives, with the interface of python-diskcache.
+
+>>> from diskcache_rs import Cache
+>>> with Cache() as cache:
+...     cache['key'] = 'value'
+...     cache['key']
+'value'
+"""
+
+import warnings as _warnings
+
+from . import _native
+from ._cache import Cache
+from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, UNKNOWN, Constant
+from ._disk import Disk, JSONDisk
+from ._exceptions import (
+    CacheError,
+    ClosedError,
+    DamagedError,
+    EmptyDirWarning,
+    IncompatibleError,
+    OutcomeUnknown,
+    RefusedError,
+    Timeout,
+    TransactionConflict,
+    UnknownFileWarning,
+)
+
+__all__ = [
+    "DEFAULT_SETTINGS",
+    "ENOVAL",
+    "EVICTION_POLICY",
+    "UNKNOWN",
+    "Cache",
+    "CacheError",
+    "ClosedError",
+    "Constant",
+    "DamagedError",
+    "Disk",
+    "EmptyDirWarning",
+    "IncompatibleError",
+    "JSONDisk",
+    "OutcomeUnknown",
+    "RefusedError",
+    "Timeout",
+    "TransactionConflict",
+    "UnknownFileWarning",
+]
+
+if _native.DEBUG_BUILD:
+    _warnings.warn("diskcache_rs was built without optimization: do not measure it", RuntimeWarning, stacklevel=2)

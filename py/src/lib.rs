@@ -1,0 +1,37 @@
+//! Python binding of DiskCache RS: the native module `diskcache_rs._native`.
+//!
+//! It converts, calls the engine and converts back; what the cache means is in `diskcache-core`, and what is rarely called is
+//! Python, in `python/diskcache_rs`. The hot methods try the engine with the interpreter held, since a local hit is shorter than
+//! a release of it; whatever could wait is called again with the interpreter released.
+
+mod base;
+mod disk;
+mod engine;
+mod error;
+mod file;
+mod key;
+mod read;
+mod settings;
+mod value;
+mod walk;
+mod write;
+
+use diskcache_core::cache;
+use pyo3::prelude::*;
+
+/// The native part of diskcache_rs; use `diskcache_rs` instead.
+#[pymodule(name = "_native", gil_used = false)]
+mod native {
+    #[pymodule_export]
+    use super::base::CacheBase;
+    #[pymodule_export]
+    use super::file::ValueFile;
+
+    use pyo3::prelude::*;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
+        module.add("MIN_FILE_SIZE", crate::cache::BLOB_LEN_MIN_DEFAULT)
+    }
+}

@@ -1,0 +1,112 @@
+//! Lookups: `get`, `[]`, `in`, `read`.
+
+use crate::base::CacheBase;
+use crate::cache::{Hit, Value};
+use crate::file::ValueFile;
+use crate::{key, value};
+use pyo3::exceptions::{PyKeyError, PyOSError};
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+/// How often a value is looked up whose bytes are gone when they are read: it was replaced meanwhile, or it is damaged.
+const LOOKUPS_MAX: u32 = 4;
+
+/// Returns the value of `key`, or `None` if it is missing.
+#[inline]
+pub(crate) fn get<'py>(
+    cache: &CacheBase,
+    py: Python<'py>,
+    key: &Bound<'py, PyAny>,
+    read: bool,
+    retry: bool,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let encoded = key::encode(cache, key)?;
+    let name = encoded.as_ref();
+    for _ in 0..LOOKUPS_MAX {
+        let found: Option<Value> = cache.attempt(py, retry, |engine| engine.try_get(name), |engine| engine.get(name))?;
+        let Some(found) = found else { return Ok(None) };
+        if let Some(value) = hide_io(cache, py, value::decode(cache, py, &found, read))? {
+            return Ok(Some(value));
+        }
+    }
+    Ok(None)
+}
+
+/// Returns the value with its expiry time, its tag or both, or `default` in their place.
+pub(crate) fn get_full<'py>(
+    cache: &CacheBase,
+    py: Python<'py>,
+    key: &Bound<'py, PyAny>,
+    default: Option<Bound<'py, PyAny>>,
+    read: bool,
+    wants: (bool, bool),
+    retry: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let encoded = key::encode(cache, key)?;
+    let name = encoded.as_ref();
+    for _ in 0..LOOKUPS_MAX {
+        let found: Option<Hit> = cache.call(py, retry, |engine| engine.get_full(name))?;
+        let Some(hit) = found else { break };
+        if let Some(value) = hide_io(cache, py, value::decode(cache, py, &hit.value, read))? {
+            return with_extras(py, value, Some(&hit), wants);
+        }
+    }
+    with_extras(py, default.unwrap_or_else(|| py.None().into_bound(py)), None, wants)
+}
+
+/// Returns `value`, or a tuple of it with what `wants` says: (expiry time, tag).
+pub(crate) fn with_extras<'py>(
+    py: Python<'py>,
+    value: Bound<'py, PyAny>,
+    hit: Option<&Hit>,
+    wants: (bool, bool),
+) -> PyResult<Bound<'py, PyAny>> {
+    if wants == (false, false) {
+        return Ok(value);
+    }
+    let mut parts = vec![value];
+    if wants.0 {
+        parts.push(hit.and_then(|hit| hit.expire).into_pyobject(py)?);
+    }
+    if wants.1 {
+        parts.push(match hit.and_then(|hit| hit.tag.as_ref()) {
+            Some(tag) => key::decode_plain(py, tag.as_ref())?,
+            None => py.None().into_bound(py),
+        });
+    }
+    Ok(PyTuple::new(py, parts)?.into_any())
+}
+
+/// Takes an `OSError` of a disk object's `fetch` for a value that was removed after it was found, as python-diskcache does.
+pub(crate) fn hide_io<'py>(
+    cache: &CacheBase,
+    py: Python<'py>,
+    decoded: PyResult<Option<Bound<'py, PyAny>>>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match decoded {
+        Err(error) if cache.values_in_python() && error.is_instance_of::<PyOSError>(py) => Ok(None),
+        decoded => decoded,
+    }
+}
+
+/// Returns whether `key` has a value.
+#[inline]
+pub(crate) fn contains(cache: &CacheBase, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let encoded = key::encode(cache, key)?;
+    let name = encoded.as_ref();
+    cache.attempt(py, true, |engine| engine.try_contains(name), |engine| engine.contains(name))
+}
+
+/// Opens the value of `key` as a file.
+pub(crate) fn reader(cache: &CacheBase, py: Python<'_>, key: &Bound<'_, PyAny>, retry: bool) -> PyResult<Option<ValueFile>> {
+    let encoded = key::encode(cache, key)?;
+    let name = encoded.as_ref();
+    let found = cache.call(py, retry, |engine| engine.get(name))?;
+    found.map(|value| ValueFile::new(py, &value)).transpose()
+}
+
+/// Returns the `KeyError` of a missing key.
+#[cold]
+pub(crate) fn missing(key: &Bound<'_, PyAny>) -> PyErr {
+    PyKeyError::new_err((key.clone().unbind(),))
+}

@@ -1,0 +1,165 @@
+//! Walks and sweeps: queues from either end, iteration of the keys, eviction by tag, `check`.
+
+use crate::base::CacheBase;
+use crate::cache::{Cache, Hit, KeyOrder, Keys};
+use crate::{disk, key, read, value};
+use diskcache_core::Result;
+use diskcache_core::format::Key;
+use pyo3::prelude::*;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many keys are fetched at once.
+const BATCH: usize = 256;
+
+/// `((key, value), expire_time, tag)`.
+pub(crate) type Item<'py> = ((Bound<'py, PyAny>, Bound<'py, PyAny>), Option<f64>, Option<Bound<'py, PyAny>>);
+/// `(path, what, fixed)`.
+pub(crate) type Finding = (PathBuf, String, bool);
+
+/// Takes from an end of a queue.
+pub(crate) fn pull<'py>(cache: &CacheBase, py: Python<'py>, prefix: Option<&str>, front: bool, retry: bool) -> PyResult<Option<Item<'py>>> {
+    // An item whose value is gone counts as taken: the next one follows.
+    while let Some(hit) = cache.call(py, retry, |engine| engine.pull(prefix, front))? {
+        let value = read::hide_io(cache, py, value::decode(cache, py, &hit.value, false))?;
+        if cache.files_in_python()
+            && let Some(row) = value::row(py, &hit.value)?
+        {
+            disk::remove(cache, py, &row)?;
+        }
+        if let Some(value) = value {
+            let key = key::decode_plain(py, hit.key.as_ref())?;
+            return item(py, key, value, &hit).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Looks at an end of a queue.
+pub(crate) fn peek<'py>(cache: &CacheBase, py: Python<'py>, prefix: Option<&str>, front: bool, retry: bool) -> PyResult<Option<Item<'py>>> {
+    look(cache, py, retry, true, |engine| engine.peek(prefix, front))
+}
+
+/// Looks at the item that was inserted last or first.
+pub(crate) fn peekitem<'py>(cache: &CacheBase, py: Python<'py>, last: bool, retry: bool) -> PyResult<Option<Item<'py>>> {
+    look(cache, py, retry, false, |engine| engine.peekitem(last))
+}
+
+fn look<'py>(
+    cache: &CacheBase,
+    py: Python<'py>,
+    retry: bool,
+    is_queue: bool,
+    verb: impl Fn(&Cache) -> Result<Option<Hit>> + Sync,
+) -> PyResult<Option<Item<'py>>> {
+    const LOOKS_MAX: u32 = 16;
+    for _ in 0..LOOKS_MAX {
+        let Some(hit) = cache.call(py, retry, &verb)? else { return Ok(None) };
+        let Some(value) = read::hide_io(cache, py, value::decode(cache, py, &hit.value, false))? else { continue };
+        let key = if is_queue { key::decode_plain(py, hit.key.as_ref())? } else { key::decode(cache, py, hit.key.as_ref())? };
+        return item(py, key, value, &hit).map(Some);
+    }
+    Ok(None)
+}
+
+fn item<'py>(py: Python<'py>, key: Bound<'py, PyAny>, value: Bound<'py, PyAny>, hit: &Hit) -> PyResult<Item<'py>> {
+    let tag = hit.tag.as_ref().map(|tag| key::decode_plain(py, tag.as_ref())).transpose()?;
+    Ok(((key, value), hit.expire, tag))
+}
+
+/// Removes what is tagged with `tag`; nothing is tagged with None.
+pub(crate) fn evict(cache: &CacheBase, py: Python<'_>, tag: Option<&Bound<'_, PyAny>>, retry: bool) -> PyResult<u64> {
+    match key::tag(tag)? {
+        Some(tag) => {
+            let tag = tag.as_ref();
+            cache.call(py, retry, |engine| engine.evict(tag))
+        }
+        None => Ok(0),
+    }
+}
+
+/// Checks the directory.
+pub(crate) fn check(cache: &CacheBase, py: Python<'_>, fix: bool, retry: bool) -> PyResult<Vec<Finding>> {
+    let report = cache.call(py, retry, |engine| engine.check(fix))?;
+    Ok(report.problems.into_iter().map(|problem| (problem.path, problem.what, problem.fixed)).collect())
+}
+
+/// Iterates keys in batches. In the order of insertion it ends where the last key was when it began, whatever is added meanwhile.
+#[pyclass(module = "diskcache_rs._native", frozen)]
+pub(crate) struct KeyIterator {
+    cache: Py<CacheBase>,
+    state: Mutex<Walk>,
+}
+
+struct Walk {
+    batch: std::vec::IntoIter<Key>,
+    keys: Keys,
+    /// The key that was last when the walk began, and how many there were: it ends at the one, and after the other at the latest.
+    last: Option<Key>,
+    left: u64,
+}
+
+impl KeyIterator {
+    /// Starts a walk.
+    pub(crate) fn new(cache: &Bound<'_, CacheBase>, py: Python<'_>, sorted: bool, reverse: bool) -> PyResult<Self> {
+        let order = if sorted { KeyOrder::Key } else { KeyOrder::Insertion };
+        let native = cache.get();
+        let (keys, last, left) = native.call(py, true, |engine| {
+            let mut backward = engine.keys(order, true);
+            let follows_additions = !sorted && !reverse;
+            let last = if follows_additions { engine.next_keys(&mut backward, 1)?.pop() } else { None };
+            let left = if follows_additions { engine.len()? } else { u64::MAX };
+            Ok((engine.keys(order, reverse), last, left))
+        })?;
+        let walk = Walk { batch: Vec::new().into_iter(), keys, last, left };
+        Ok(Self { cache: cache.clone().unbind(), state: Mutex::new(walk) })
+    }
+
+    fn next_key(&self, py: Python<'_>) -> PyResult<Option<Key>> {
+        let keys = {
+            let mut walk = self.lock();
+            if walk.left == 0 {
+                return Ok(None);
+            }
+            if let Some(key) = walk.take() {
+                return Ok(Some(key));
+            }
+            walk.keys.clone()
+        };
+        // The engine is asked without the lock, since another thread may wait for that with the interpreter.
+        let (batch, keys) = self.cache.get().call(py, true, |engine| {
+            let mut keys = keys.clone();
+            engine.next_keys(&mut keys, BATCH).map(|batch| (batch, keys))
+        })?;
+        let mut walk = self.lock();
+        walk.batch = batch.into_iter();
+        walk.keys = keys;
+        Ok(walk.take())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Walk> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Walk {
+    fn take(&mut self) -> Option<Key> {
+        let key = self.batch.next()?;
+        self.left = if self.last.as_ref() == Some(&key) { 0 } else { self.left - 1 };
+        Some(key)
+    }
+}
+
+#[pymethods]
+impl KeyIterator {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        match self.next_key(py)? {
+            Some(key) => key::decode(self.cache.get(), py, key.as_ref()).map(Some),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+"""The comparison measures what it says: a failed operation is no measurement, and missed targets are named."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from diskcache_rs import _native
+
+BENCH = Path(__file__).parent.parent / "bench"
+
+
+@pytest.fixture
+def compare(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCH))
+    import compare  # type: ignore[import-not-found]
+
+    return compare
+
+
+@pytest.mark.parametrize("operation", ["set new", "get hit", "get miss", "overwrite", "incr", "delete"])
+def test_an_operation_that_fails_once_is_no_measurement(compare: Any, operation: str) -> None:
+    calls = 0
+
+    def works_but_once(result: Any, failure: Any) -> Any:
+        def call(*_: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return failure if calls == 7 else result
+
+        return call
+
+    missing = operation == "get miss"
+    engine = compare.Engine(
+        "fake",
+        str,
+        works_but_once(True, False),
+        works_but_once(None, b"x") if missing else works_but_once(b"x", None),
+        works_but_once(True, False),
+        works_but_once(1, 0),
+        lambda: None,
+    )
+    with pytest.raises(compare.Failure, match="1 of 10"):
+        compare.timed(operation, engine, list("abcdefghij"), b"x")
+    assert compare.timed(operation, engine, list("abcdefghij"), b"x") > 0
+
+
+def test_each_missed_target_is_named(compare: Any) -> None:
+    def times(ours: float, theirs: float, lmdb: float) -> dict[str, Any]:
+        return {"diskcache_rs": {"median": ours}, "diskcache": {"median": theirs}, "lmdb": {"median": lmdb}}
+
+    good = {operation: times(1, 100, 2) for operation in compare.TARGETS}
+    assert compare.misses({"single": {"128": good}}) == []
+    below = compare.misses({"single": {"128": {**good, "delete": times(1, 11, 2), "get hit": times(1, 100, 0.5)}}})
+    assert [text.split(":")[0] for text in below] == ["get hit", "delete"]
+    assert compare.misses({"mixed": times(9.9, 1, 1)}) != []
+    assert compare.misses({"mixed": times(10, 1, 1)}) == []
+    assert compare.misses({"tail": {"diskcache_rs": {"p99": 2}, "diskcache": {"p99": 19}}}) != []
+    large = {"open and first get ms": 6, "RssAnon MB": 61}
+    million = {"10000": {}, "1000000": large, "ratio": {"get us": 1.6, "set us": 2.1}}
+    assert len(compare.misses({"million": million})) == 4
+
+
+@pytest.mark.skipif(_native.DEBUG_BUILD, reason="a build without optimization is not measured")
+def test_every_mode_runs(tmp_path: Path) -> None:
+    options = ["--rounds=2", "--count=100", "--sizes", "4096", "--turns=1", "--seconds=0.2", "--entries=20000"]
+    command = [sys.executable, str(BENCH / "compare.py"), "all", *options, "--folder", str(tmp_path), "--json", str(tmp_path / "out.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "out.json").read_text())
+    assert set(report["single"]["4096"]["incr"]) == {"diskcache_rs", "diskcache", "lmdb"}
+    assert report["mixed"]["lmdb"]["median"] > 0
+    assert report["tail"]["diskcache_rs"]["sets"] > 0
+    assert report["million"]["20000"]["get us"] > 0

@@ -1,0 +1,195 @@
+"""Threads, forks and processes share a cache: every count is exact, and nobody waits for the dead."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from diskcache_rs import Cache, Timeout
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
+
+def run_in_children(count: int, work: Callable[[int], None]) -> None:
+    """Fork `count` children that each do `work`; fail if one fails."""
+    children = []
+    for number in range(count):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                work(number)
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(pid)
+    assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0] * count
+
+
+def test_forked_children_count_exactly_with_the_object_of_the_parent(cache: Cache) -> None:
+    cache["before"] = 1
+
+    def work(_: int) -> None:
+        assert cache["before"] == 1
+        for _ in range(500):
+            cache.incr("count")
+
+    run_in_children(4, work)
+    assert cache["count"] == 2000
+
+
+def test_of_many_that_add_or_pull_at_once_one_wins(cache: Cache) -> None:
+    for number in range(200):
+        cache.push(number)
+
+    def work(child: int) -> None:
+        for number in range(200):
+            if cache.add(("winner", number), child):
+                cache.incr("won")
+        while (item := cache.pull())[0] is not None:
+            cache.incr(("pulled", item[1]))
+
+    run_in_children(4, work)
+    assert cache["won"] == 200
+    assert [cache[("pulled", number)] for number in range(200)] == [1] * 200
+
+
+def test_transactions_of_processes_do_not_mix(cache: Cache) -> None:
+    cache["total"] = 0
+
+    def work(_: int) -> None:
+        for _ in range(100):
+            with cache.transact(retry=True):
+                cache["total"] = cache["total"] + 1
+
+    run_in_children(4, work)
+    assert cache["total"] == 400
+
+
+def test_threads_share_one_object(cache: Cache) -> None:
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for step in range(300):
+                cache.incr("count")
+                cache[number, step] = b"x" * (step * 400)
+                assert cache[number, step] == b"x" * (step * 400)
+                if step % 100 == 0:
+                    with cache.transact():
+                        cache.incr("transactions")
+                if number == 0 and step % 50 == 0:
+                    cache.close()
+        except BaseException as error:
+            failures.append(error)
+            raise
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert (cache["count"], cache["transactions"], len(cache)) == (1200, 12, 1202)
+
+
+def test_a_writer_waits_for_a_transaction_of_another_thread_no_longer_than_its_timeout(
+    make: Callable[..., Cache],
+) -> None:
+    cache, other = make(), make(timeout=0.2)
+    begun, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with cache.transact():
+            cache["a"] = 1
+            begun.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    try:
+        assert begun.wait(10)
+        start = time.monotonic()
+        with pytest.raises(Timeout):
+            other.set("a", 2)
+        with pytest.raises(Timeout), other.transact():
+            pass
+        assert 0.3 < time.monotonic() - start < 5
+        assert other.get("a") is None
+    finally:
+        done.set()
+        thread.join()
+    assert other["a"] == 1
+    assert other.set("a", 3, retry=True)
+
+
+def test_waiting_lets_other_threads_of_the_interpreter_run(make: Callable[..., Cache]) -> None:
+    cache, other = make(), make(timeout=1)
+    ticks = 0
+    stop = threading.Event()
+
+    def tick() -> None:
+        nonlocal ticks
+        while not stop.wait(0.01):
+            ticks += 1
+
+    ticker = threading.Thread(target=tick)
+    ready, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with cache.transact():
+            ready.set()
+            done.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert ready.wait(10)
+    ticker.start()
+    with pytest.raises(Timeout):
+        other["a"] = other.set("a", 1)
+    stop.set()
+    done.set()
+    holder.join()
+    ticker.join()
+    assert ticks > 20
+
+
+KILLED = """
+import sys
+from diskcache_rs import Cache
+cache = Cache(sys.argv[1])
+number = 0
+while True:
+    cache.set(number % 100, b'%d' % number * 5000)
+    cache.incr('count')
+    number += 1
+    if number % 50 == 0:
+        print(number, flush=True)
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_killed_writer_loses_nothing_acknowledged_and_blocks_nobody(cache: Cache) -> None:
+    acknowledged = 0
+    for _ in range(5):
+        worker: Any = subprocess.Popen([sys.executable, "-W", "ignore", "-c", KILLED, cache.directory], stdout=subprocess.PIPE, text=True)
+        acknowledged += [int(worker.stdout.readline()) for _ in range(3)][-1]
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+        start = time.monotonic()
+        cache["alive"] = 1
+        assert time.monotonic() - start < 10
+        assert cache["count"] >= acknowledged
+        acknowledged = cache["count"]
+        for key in range(100):
+            value = cache[key]
+            assert value == value[: len(value) // 5000] * 5000
+    assert [str(found.message) for found in cache.check()] == []
