@@ -1,0 +1,17 @@
+//! A simulated network drive, and the checks of what engines lose on it.
+
+pub mod check;
+pub mod cli;
+pub mod control;
+pub mod daemon;
+pub mod drive;
+pub mod engine;
+pub mod fuse;
+pub mod history;
+pub mod matrix;
+pub mod model;
+pub mod runner;
+pub mod scenario;
+pub mod sim;
+pub mod trips;
+pub mod workload;

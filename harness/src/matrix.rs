@@ -1,0 +1,227 @@
+//! Many runs: scenario by engine by seed, with progress, a table, and the report.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use reports::{Damage, EngineInfo, FaultRow, Report, RunInfo, ScenarioInfo, TripRow, Verdict};
+
+use crate::check::{Violation, Wrong};
+use crate::engine::Engine;
+use crate::runner::{self, Bench, Run};
+use crate::scenario::Scenario;
+
+/// What is to be run.
+#[derive(Clone, Debug)]
+pub struct Matrix {
+    /// Rows.
+    pub scenarios: Vec<Scenario>,
+    /// Columns.
+    pub engines: Vec<Engine>,
+    /// Each cell once for each.
+    pub seeds: Vec<u64>,
+    /// Runs at the same time.
+    pub jobs: usize,
+}
+
+/// The command that runs one cell again.
+#[must_use]
+pub fn replay_command(scenario: &str, engine: &str, seed: u64) -> String {
+    format!("./ci/validate replay --scenario {scenario} --engine {engine} --seed {seed}")
+}
+
+/// Violations by kind, with the first of each.
+#[must_use]
+pub fn damage(violations: &[Violation]) -> Vec<Damage> {
+    let mut kinds: BTreeMap<Wrong, Vec<&Violation>> = BTreeMap::new();
+    for violation in violations {
+        kinds.entry(violation.wrong).or_default().push(violation);
+    }
+    kinds
+        .into_iter()
+        .map(|(wrong, all)| Damage {
+            what: wrong.title().to_owned(),
+            count: all.len() as u64,
+            examples: all.iter().take(3).map(|violation| violation.detail.clone()).collect(),
+        })
+        .collect()
+}
+
+/// What a run says in a report.
+#[must_use]
+pub fn describe(scenario: &str, engine: &str, seed: u64, run: &Result<Run, String>) -> RunInfo {
+    let mut info = RunInfo {
+        scenario: scenario.to_owned(),
+        engine: engine.to_owned(),
+        seed,
+        verdict: Verdict::Unknown,
+        error: None,
+        damage: Vec::new(),
+        answered: 0,
+        unanswered: 0,
+        by_host: BTreeMap::new(),
+        faults: Vec::new(),
+        seconds: 0.0,
+        replay: replay_command(scenario, engine, seed),
+    };
+    let run = match run {
+        Ok(run) => run,
+        Err(why) => {
+            info.error = Some(why.clone());
+            return info;
+        }
+    };
+    info.verdict = if run.violations.is_empty() { Verdict::Sound } else { Verdict::Damaged };
+    info.damage = damage(&run.violations);
+    for call in run.calls.iter().filter(|call| !call.last) {
+        if call.answer().is_some() {
+            info.answered += 1;
+            *info.by_host.entry(call.host.clone()).or_default() += 1;
+        } else {
+            info.unanswered += 1;
+        }
+    }
+    let row = |(name, count): (&String, &crate::drive::FaultCount)| FaultRow {
+        name: name.clone(),
+        fired: count.fired,
+        observable: count.observable,
+    };
+    info.faults = run.stats.faults.iter().map(row).collect();
+    info.seconds = run.seconds;
+    info
+}
+
+fn estimate(scenario: &Scenario) -> f64 {
+    scenario.seconds + 2.5
+}
+
+/// Runs everything; `tell` hears of each run as it ends.
+pub fn run(bench: &Bench, matrix: &Matrix, tell: impl Fn(&RunInfo) + Sync) -> Vec<RunInfo> {
+    let mut todo = VecDeque::new();
+    for seed in &matrix.seeds {
+        for scenario in &matrix.scenarios {
+            todo.extend(matrix.engines.iter().map(|engine| (scenario, engine, *seed)));
+        }
+    }
+    let total: f64 = todo.iter().map(|(scenario, _, _)| estimate(scenario)).sum();
+    let bar = ProgressBar::new(todo.len() as u64);
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed} of about {msg}: {prefix}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(format!("{:.0} s", total / matrix.jobs.max(1) as f64));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    let (todo, done) = (Mutex::new(todo), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..matrix.jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let next = todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some((scenario, engine, seed)) = next else { break };
+                    bar.set_prefix(format!("{} with {}", scenario.name, engine.name));
+                    let run = runner::play(bench, scenario, engine, seed);
+                    let info = describe(&scenario.name, engine.name, seed, &run);
+                    bar.suspend(|| tell(&info));
+                    bar.inc(1);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push(info);
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let row = |name: &str| matrix.scenarios.iter().position(|scenario| scenario.name == name);
+    let column = |name: &str| matrix.engines.iter().position(|engine| engine.name == name);
+    done.sort_by_key(|info| (row(&info.scenario), column(&info.engine), info.seed));
+    done
+}
+
+/// One line on a run.
+#[must_use]
+pub fn line(info: &RunInfo) -> String {
+    let verdict = match info.verdict {
+        Verdict::Sound => "sound  ".to_owned(),
+        Verdict::Damaged => "DAMAGED".to_owned(),
+        Verdict::Unknown => "not run".to_owned(),
+    };
+    let damage: Vec<String> = info.damage.iter().map(|it| format!("{} {}x", it.what, it.count)).collect();
+    let tail = info.error.clone().unwrap_or_else(|| damage.join(", "));
+    format!(
+        "{verdict}  {:<22} {:<17} seed {:<3} {:>6} calls  {:>4} without an answer  {tail}",
+        info.scenario, info.engine, info.seed, info.answered, info.unanswered
+    )
+}
+
+/// The report of a matrix.
+#[must_use]
+pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<RunInfo>, trips: Vec<TripRow>) -> Report {
+    let engines = matrix.engines.iter().map(|engine| EngineInfo {
+        name: engine.name.to_owned(),
+        title: engine.title.to_owned(),
+        version: versions.get(engine.name).cloned().unwrap_or_default(),
+        ours: engine.ours,
+    });
+    let scenarios = matrix.scenarios.iter().map(|scenario| ScenarioInfo {
+        name: scenario.name.clone(),
+        title: scenario.title.clone(),
+        source: scenario.source.clone(),
+        story: scenario.story.clone(),
+        faults: scenario.fault_names(),
+    });
+    Report {
+        version: reports::VERSION,
+        created: now(),
+        command: std::env::args().collect::<Vec<_>>().join(" "),
+        environment: environment(),
+        engines: engines.collect(),
+        scenarios: scenarios.collect(),
+        runs,
+        trips,
+    }
+}
+
+fn now() -> String {
+    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+/// The date of a number of days since 1970-01-01, in the Gregorian calendar.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let moon = (5 * of_year + 2) / 153;
+    let month = if moon < 10 { moon + 3 } else { moon - 9 };
+    (year + era * 400 + u64::from(month <= 2), month, of_year - (153 * moon + 2) / 5 + 1)
+}
+
+fn environment() -> BTreeMap<String, String> {
+    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    BTreeMap::from([
+        ("kernel".to_owned(), read("/proc/sys/kernel/osrelease")),
+        ("processors".to_owned(), cpus.to_string()),
+        ("machine".to_owned(), std::env::consts::ARCH.to_owned()),
+        ("harness".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+        (
+            "drive".to_owned(),
+            "simulated, in FUSE mounts of one daemon; profile nfs4: a Linux NFSv4.2 client without delegations".to_owned(),
+        ),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_right_across_leap_years() {
+        assert_eq!(civil(0), (1970, 1, 1));
+        assert_eq!(civil(11_016), (2000, 2, 29));
+        assert_eq!(civil(20_454), (2026, 1, 1));
+        assert_eq!(civil(47_540), (2100, 2, 28));
+        assert_eq!(civil(47_541), (2100, 3, 1));
+    }
+}

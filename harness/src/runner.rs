@@ -1,0 +1,401 @@
+//! Plays a scenario with an engine: mounts the drive, starts the workers, lets things go wrong, reads everything back,
+//! and hands the history to the checks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::check::{self, Violation};
+use crate::control::{Command, Stats};
+use crate::daemon::{Daemon, host_names};
+use crate::drive::Plan;
+use crate::drive::rng::Rng;
+use crate::engine::{Engine, Python, Worker};
+use crate::history::{Answer, Call, Op, Outcome, Read};
+use crate::scenario::{Action, Blow, Scenario};
+use crate::workload::Generator;
+
+/// The host that only reads back at the end, so that its caches are empty.
+const FRESH: &str = "host-fresh";
+const LAST_DEADLINE: Duration = Duration::from_secs(12);
+
+/// What a run needs besides its scenario.
+#[derive(Clone, Debug)]
+pub struct Bench {
+    /// This program, which is also the drive.
+    pub program: PathBuf,
+    /// How workers are started.
+    pub python: Python,
+    /// Where histories and logs go.
+    pub out: PathBuf,
+}
+
+/// What came of one run.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// All calls.
+    pub calls: Vec<Call>,
+    /// What is wrong with them.
+    pub violations: Vec<Violation>,
+    /// Counts of the drive.
+    pub stats: Stats,
+    /// How long it took.
+    pub seconds: f64,
+    /// Files that an engine's check called left over.
+    pub leftovers: u64,
+}
+
+/// One process of the workload: its worker, and what the outside may do to it.
+struct Seat {
+    host: String,
+    dir: PathBuf,
+    pid: AtomicU64,
+    /// A kill by the scenario is under way: its death is no crash, and it must not start again before this is over.
+    struck: AtomicBool,
+    hold: AtomicBool,
+}
+
+struct Play<'b> {
+    bench: &'b Bench,
+    scenario: &'b Scenario,
+    engine: &'b Engine,
+    began: Instant,
+    calls: Mutex<Vec<Call>>,
+    stop: AtomicBool,
+    lives: AtomicU64,
+    log: PathBuf,
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The folder of one run's files.
+#[must_use]
+pub fn run_dir(out: &Path, scenario: &str, engine: &str, seed: u64) -> PathBuf {
+    out.join(format!("{scenario}.{engine}.{seed}"))
+}
+
+/// Plays a scenario.
+///
+/// # Errors
+/// The drive, a worker or a file could not be had: nothing is known about the engine then.
+pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> Result<Run, String> {
+    let started = Instant::now();
+    let dir = run_dir(&bench.out, &scenario.name, engine.name, seed);
+    std::fs::create_dir_all(&dir).map_err(|err| format!("cannot make {}: {err}", dir.display()))?;
+    let temp = tempfile::Builder::new().prefix("harness-").tempdir().map_err(|err| format!("no temporary folder: {err}"))?;
+    let hosts = host_names(scenario.hosts);
+    let all: Vec<String> = hosts.iter().cloned().chain([FRESH.to_owned()]).collect();
+    let mut daemon = Daemon::start(&bench.program, temp.path(), &scenario.drive_profile()?, &all, &Plan::default(), seed)?;
+    for host in &scenario.local_locks {
+        daemon.send(&Command::LocalLocks { host: host.clone() })?;
+    }
+    let play = Play {
+        bench,
+        scenario,
+        engine,
+        began: Instant::now(),
+        calls: Mutex::new(Vec::new()),
+        stop: AtomicBool::new(false),
+        lives: AtomicU64::new(0),
+        log: dir.join("workers.log"),
+    };
+    let seats: Vec<Arc<Seat>> = hosts
+        .iter()
+        .flat_map(|host| std::iter::repeat_n(host, scenario.procs))
+        .map(|host| Arc::new(Seat::new(host, &daemon.mount(host).join("cache"))))
+        .collect();
+    play.create(&seats[0])?;
+    for fault in &scenario.faults {
+        daemon.send(&Command::Fault { fault: shifted(fault, play.began) })?;
+    }
+    std::thread::scope(|scope| -> Result<(), String> {
+        for (number, seat) in seats.iter().enumerate() {
+            let rng = Rng::new(seed).fork(number as u64 + 10);
+            let play = &play;
+            scope.spawn(move || play.work(seat, rng));
+        }
+        let mended = play.misfortunes(&mut daemon, &seats);
+        play.stop.store(true, Ordering::SeqCst);
+        mended
+    })?;
+    daemon.send(&Command::Heal)?;
+    play.read_back(&hosts, &daemon)?;
+    let stats = daemon.stats()?;
+    drop(daemon);
+    let mut calls = play.calls.into_inner().unwrap_or_else(PoisonError::into_inner);
+    calls.sort_by_key(|call| call.start);
+    let violations = check::check(&calls, &hosts);
+    save(&dir, &calls)?;
+    let leftovers = leftovers(&calls);
+    Ok(Run { calls, violations, stats, seconds: started.elapsed().as_secs_f64(), leftovers })
+}
+
+/// A fault's window counts from when the workers began; the drive has been up for longer.
+fn shifted(fault: &crate::drive::Fault, began: Instant) -> crate::drive::Fault {
+    let up = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
+    let mut fault = fault.clone();
+    fault.from_ms = fault.from_ms.saturating_add(up);
+    fault.until_ms = fault.until_ms.saturating_add(up);
+    fault
+}
+
+fn leftovers(calls: &[Call]) -> u64 {
+    let findings = calls.iter().rev().find_map(|call| match call.answer() {
+        Some(Answer::Findings(findings)) => Some(findings.len() as u64),
+        _ => None,
+    });
+    findings.unwrap_or(0)
+}
+
+fn save(dir: &Path, calls: &[Call]) -> Result<(), String> {
+    let path = dir.join("history.ndjson");
+    let mut text = Vec::new();
+    crate::history::write(calls, &mut text)
+        .and_then(|()| std::fs::write(&path, text))
+        .map_err(|err| format!("cannot write {}: {err}", path.display()))
+}
+
+impl Seat {
+    fn new(host: &str, dir: &Path) -> Seat {
+        Seat {
+            host: host.to_owned(),
+            dir: dir.to_owned(),
+            pid: AtomicU64::new(0),
+            struck: AtomicBool::new(false),
+            hold: AtomicBool::new(false),
+        }
+    }
+
+    /// SIGKILL to its worker, if it has one.
+    fn strike(&self) {
+        self.hold.store(true, Ordering::SeqCst);
+        self.struck.store(true, Ordering::SeqCst);
+        let pid = self.pid.load(Ordering::SeqCst);
+        if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+            // It may be dead already.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+impl Play<'_> {
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs_f64(self.scenario.deadline_s)
+    }
+
+    fn new_worker(&self, host: &str) -> Result<Worker, String> {
+        let life = self.lives.fetch_add(1, Ordering::SeqCst);
+        Worker::start(&self.bench.python, &format!("{host}.{life}"), self.engine.env, &self.log)
+    }
+
+    fn record(&self, host: &str, process: &str, op: Op, start: u64, outcome: Outcome, last: bool) {
+        let call = Call { host: host.to_owned(), process: process.to_owned(), op, start, end: self.now(), outcome, last };
+        guard(&self.calls).push(call);
+    }
+
+    /// Makes the cache, before anything goes wrong: several programs may not agree on its settings otherwise.
+    fn create(&self, seat: &Seat) -> Result<(), String> {
+        let mut worker = self.new_worker(&seat.host)?;
+        match worker.open(self.engine, &seat.dir, LAST_DEADLINE) {
+            Outcome::Ok(_) => {}
+            other => return Err(format!("{} cannot make a cache on the drive: {other:?}", self.engine.name)),
+        }
+        worker.call(&Op::Close, LAST_DEADLINE);
+        Ok(())
+    }
+
+    /// One process of the workload, through all its lives.
+    fn work(&self, seat: &Seat, rng: Rng) {
+        let mut life = 0;
+        while !self.stop.load(Ordering::SeqCst) {
+            if seat.hold.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            life += 1;
+            if self.live(seat, rng.fork(life)).is_err() {
+                // Something is wrong with this machine or this engine; not so fast again.
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        }
+    }
+
+    fn live(&self, seat: &Seat, rng: Rng) -> Result<(), String> {
+        let mut worker = self.new_worker(&seat.host)?;
+        seat.struck.store(false, Ordering::SeqCst);
+        seat.pid.store(worker.pid().into(), Ordering::SeqCst);
+        let start = self.now();
+        let outcome = worker.open(self.engine, &seat.dir, self.deadline());
+        let opened = matches!(outcome, Outcome::Ok(_));
+        self.note(seat, &worker, Op::Open, start, outcome);
+        let mut generator = Generator::new(&self.scenario.workload, rng);
+        while opened && !worker.is_lost() && !self.stop.load(Ordering::SeqCst) {
+            let op = generator.next_op();
+            let start = self.now();
+            let outcome = worker.call(&op, self.deadline());
+            self.note(seat, &worker, op, start, outcome);
+            if generator.pause_ms() > 0 {
+                std::thread::sleep(Duration::from_millis(generator.pause_ms()));
+            }
+        }
+        seat.pid.store(0, Ordering::SeqCst);
+        if !worker.is_lost() && opened {
+            let start = self.now();
+            let outcome = worker.call(&Op::Close, self.deadline());
+            self.note(seat, &worker, Op::Close, start, outcome);
+        }
+        if opened { Ok(()) } else { Err("it did not open".to_owned()) }
+    }
+
+    fn note(&self, seat: &Seat, worker: &Worker, op: Op, start: u64, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Crashed(_) if seat.struck.load(Ordering::SeqCst) => Outcome::Info("killed".to_owned()),
+            other => other,
+        };
+        self.record(&seat.host, worker.name(), op, start, outcome, false);
+    }
+
+    /// Lets the scenario's events happen until its time is over.
+    fn misfortunes(&self, daemon: &mut Daemon, seats: &[Arc<Seat>]) -> Result<(), String> {
+        let began = Instant::now();
+        let length = Duration::from_secs_f64(self.scenario.seconds);
+        let mut due: Vec<(Duration, usize)> =
+            self.scenario.events.iter().enumerate().map(|(at, event)| (Duration::from_millis(event.at_ms), at)).collect();
+        while began.elapsed() < length {
+            let now = began.elapsed();
+            for (when, at) in &mut due {
+                if *when > now {
+                    continue;
+                }
+                let event = &self.scenario.events[*at];
+                self.strike(&event.action, daemon, seats)?;
+                *when = event.every_ms.map_or(Duration::MAX, |every| *when + Duration::from_millis(every));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn strike(&self, action: &Action, daemon: &mut Daemon, seats: &[Arc<Seat>]) -> Result<(), String> {
+        let of = |host: &str| seats.iter().filter(|seat| seat.host == host).cloned().collect::<Vec<_>>();
+        match action {
+            Action::Drive(command) => daemon.send(command).map(drop),
+            Action::Blow(Blow::Kill { host }) => {
+                let struck = host.as_deref().map_or_else(|| seats.to_vec(), of);
+                struck.iter().for_each(|seat| seat.strike());
+                struck.iter().for_each(|seat| seat.hold.store(false, Ordering::SeqCst));
+                Ok(())
+            }
+            Action::Blow(Blow::PowerCut { host }) => self.power_cut(host, None, daemon, &of(host)),
+            Action::Blow(Blow::PowerCutAll { host, loss }) => self.power_cut(host, Some(loss), daemon, &of(host)),
+        }
+    }
+
+    /// The host goes first, so that nothing of what its dying processes do reaches the server.
+    fn power_cut(&self, host: &str, loss: Option<&str>, daemon: &mut Daemon, seats: &[Arc<Seat>]) -> Result<(), String> {
+        daemon.send(&Command::Crash { host: host.to_owned() })?;
+        seats.iter().for_each(|seat| seat.strike());
+        if let Some(loss) = loss {
+            daemon.send(&Command::Restart { loss: loss.to_owned() })?;
+        }
+        std::thread::sleep(Duration::from_millis(150));
+        daemon.send(&Command::Boot { host: host.to_owned() })?;
+        seats.iter().for_each(|seat| seat.hold.store(false, Ordering::SeqCst));
+        Ok(())
+    }
+
+    /// Reads everything back, in a new process on each host and on one that was never there.
+    fn read_back(&self, hosts: &[String], daemon: &Daemon) -> Result<(), String> {
+        let workload = &self.scenario.workload;
+        let once = self.once_keys();
+        for host in hosts.iter().map(String::as_str).chain([FRESH]) {
+            let mut worker = self.new_worker(host)?;
+            let dir = daemon.mount(host).join("cache");
+            let start = self.now();
+            let outcome = worker.open(self.engine, &dir, LAST_DEADLINE);
+            let opened = matches!(outcome, Outcome::Ok(_));
+            self.record(host, worker.name(), Op::Open, start, outcome, true);
+            if !opened {
+                continue;
+            }
+            let keys = workload.plain_keys().into_iter().chain(once.iter().cloned());
+            let gets = keys.map(|key| Op::Get { key });
+            let counters = workload.counter_keys().into_iter().map(|key| Op::ReadCounter { key });
+            let batches = workload.batch_groups().into_iter().map(|keys| Op::GetBatch { keys });
+            for op in gets.chain(counters).chain(batches).chain([Op::Check]) {
+                if self.ask(&mut worker, host, op).is_none() && worker.is_lost() {
+                    break;
+                }
+            }
+            if host == FRESH {
+                self.drain(&mut worker);
+            }
+            if !worker.is_lost() {
+                self.ask(&mut worker, host, Op::Close);
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&self, worker: &mut Worker, host: &str, op: Op) -> Option<Answer> {
+        let start = self.now();
+        let outcome = worker.call(&op, LAST_DEADLINE);
+        let answer = match &outcome {
+            Outcome::Ok(answer) => Some(answer.clone()),
+            _ => None,
+        };
+        self.record(host, worker.name(), op, start, outcome, true);
+        answer
+    }
+
+    fn once_keys(&self) -> Vec<String> {
+        let calls = guard(&self.calls);
+        let mut keys: Vec<String> = calls
+            .iter()
+            .filter_map(|call| match &call.op {
+                Op::Add { key, .. } => Some(key.clone()),
+                _ => None,
+            })
+            .collect();
+        keys.sort();
+        keys.dedup();
+        keys.truncate(200);
+        keys
+    }
+
+    fn drain(&self, worker: &mut Worker) {
+        for queue in self.scenario.workload.queue_names() {
+            let mut left = 100_000;
+            while left > 0 && !worker.is_lost() {
+                left -= 1;
+                let answer = self.ask(worker, FRESH, Op::Pull { queue: queue.clone() });
+                if !matches!(answer, Some(Answer::Read(Read::Value { .. } | Read::Damage(_)))) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Counts of calls by how they ended, for tables.
+#[must_use]
+pub fn tally(calls: &[Call]) -> BTreeMap<String, (u64, u64)> {
+    let mut tally: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    for call in calls.iter().filter(|call| !call.last) {
+        let count = tally.entry(call.op.name().to_owned()).or_default();
+        if call.answer().is_some() {
+            count.0 += 1;
+        } else {
+            count.1 += 1;
+        }
+    }
+    tally
+}

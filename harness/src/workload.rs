@@ -1,0 +1,166 @@
+//! Seeded operations: what each process does, one operation after the other.
+//!
+//! Kinds of keys do not mix: plain keys take set, get, delete and pop; each counter, once-key, queue and batch has names of its
+//! own. That keeps the checks exact without a search.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::drive::rng::Rng;
+use crate::history::Op;
+
+/// A mix of operations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Workload {
+    /// Weight of each operation: `set`, `get`, `delete`, `pop`, `add`, `incr`, `push`, `pull`, `batch`, `get_batch`.
+    pub mix: BTreeMap<String, u64>,
+    /// Plain keys.
+    pub keys: u64,
+    /// Counters.
+    pub counters: u64,
+    /// Queues.
+    pub queues: u64,
+    /// Groups of keys that are only ever set together.
+    pub batches: u64,
+    /// Keys in such a group.
+    pub batch_keys: u64,
+    /// Lengths of values, taken at random.
+    pub sizes: Vec<u64>,
+    /// Rest between two operations of a process, in milliseconds.
+    pub pause_ms: u64,
+}
+
+impl Default for Workload {
+    fn default() -> Workload {
+        let mix = [
+            ("set", 30),
+            ("get", 30),
+            ("delete", 4),
+            ("pop", 2),
+            ("add", 4),
+            ("incr", 12),
+            ("push", 5),
+            ("pull", 4),
+            ("batch", 4),
+            ("get_batch", 4),
+        ];
+        Workload {
+            mix: mix.into_iter().map(|(name, weight)| (name.to_owned(), weight)).collect(),
+            keys: 60,
+            counters: 3,
+            queues: 2,
+            batches: 2,
+            batch_keys: 4,
+            sizes: vec![40, 128, 128, 128, 1000, 5000],
+            pause_ms: 0,
+        }
+    }
+}
+
+impl Workload {
+    /// The names of plain keys.
+    #[must_use]
+    pub fn plain_keys(&self) -> Vec<String> {
+        (0..self.keys).map(|number| format!("key/{number}")).collect()
+    }
+
+    /// The names of counters.
+    #[must_use]
+    pub fn counter_keys(&self) -> Vec<String> {
+        (0..self.counters).map(|number| format!("count/{number}")).collect()
+    }
+
+    /// The names of queues.
+    #[must_use]
+    pub fn queue_names(&self) -> Vec<String> {
+        (0..self.queues).map(|number| format!("queue{number}")).collect()
+    }
+
+    /// The keys of each batch.
+    #[must_use]
+    pub fn batch_groups(&self) -> Vec<Vec<String>> {
+        (0..self.batches).map(|batch| (0..self.batch_keys).map(|number| format!("batch/{batch}/{number}")).collect()).collect()
+    }
+
+    /// Says what is wrong with it, if something is.
+    ///
+    /// # Errors
+    /// An operation is not known, or nothing can be done.
+    pub fn validate(&self) -> Result<(), String> {
+        const KNOWN: [&str; 10] = ["set", "get", "delete", "pop", "add", "incr", "push", "pull", "batch", "get_batch"];
+        if let Some(unknown) = self.mix.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+            return Err(format!("the workload has no operation {unknown:?}; there are {}", KNOWN.join(", ")));
+        }
+        if self.mix.values().sum::<u64>() == 0 || self.sizes.is_empty() || self.keys == 0 {
+            return Err("the workload does nothing: it needs weights, sizes and keys".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The operations of one process.
+#[derive(Clone, Debug)]
+pub struct Generator {
+    workload: Workload,
+    rng: Rng,
+    seq: u64,
+}
+
+impl Generator {
+    /// Operations of a seed.
+    #[must_use]
+    pub fn new(workload: &Workload, rng: Rng) -> Generator {
+        Generator { workload: workload.clone(), rng, seq: 0 }
+    }
+
+    /// How long to rest before the next operation.
+    #[must_use]
+    pub fn pause_ms(&self) -> u64 {
+        self.workload.pause_ms
+    }
+
+    fn one_of(&mut self, limit: u64) -> u64 {
+        self.rng.below(limit.max(1))
+    }
+
+    /// The next operation.
+    pub fn next_op(&mut self) -> Op {
+        let total: u64 = self.workload.mix.values().sum();
+        let mut left = self.rng.below(total);
+        let mut name = String::from("get");
+        for (candidate, weight) in &self.workload.mix {
+            if left < *weight {
+                name.clone_from(candidate);
+                break;
+            }
+            left -= weight;
+        }
+        self.seq += 1;
+        let seq = self.seq;
+        let at = self.one_of(self.workload.sizes.len() as u64) as usize;
+        let size = self.workload.sizes[at];
+        let key = format!("key/{}", self.one_of(self.workload.keys));
+        let queue = format!("queue{}", self.one_of(self.workload.queues));
+        match name.as_str() {
+            "set" => Op::Set { key, seq, size },
+            "delete" => Op::Delete { key },
+            "pop" => Op::Pop { key },
+            // Each is added by several and never deleted: at most one may win.
+            "add" => Op::Add { key: format!("once/{}", self.seq / 8), seq, size },
+            "incr" => {
+                let delta = 1 + self.one_of(3) as i64;
+                Op::Incr { key: format!("count/{}", self.one_of(self.workload.counters)), delta }
+            }
+            "push" => Op::Push { queue, seq, size },
+            "pull" => Op::Pull { queue },
+            "batch" | "get_batch" => {
+                let group = self.one_of(self.workload.batches) as usize;
+                let keys = self.workload.batch_groups().swap_remove(group);
+                if name == "batch" { Op::Batch { keys, seq, size } } else { Op::GetBatch { keys } }
+            }
+            _ => Op::Get { key },
+        }
+    }
+}
