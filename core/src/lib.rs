@@ -6,6 +6,7 @@
 
 pub mod blob;
 pub mod cache;
+pub mod chance;
 pub mod clock;
 pub mod codec;
 mod compaction;

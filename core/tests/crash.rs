@@ -8,6 +8,7 @@
 //! `DISKCACHE_CRASH_SEED` runs one seed; `DISKCACHE_CRASH_STEPS` says how many steps of each are tried (0: all of them).
 #![expect(clippy::unwrap_used, reason = "a test: its helpers panic")]
 
+use diskcache_core::chance::SeededChance;
 use diskcache_core::clock::ManualClock;
 use diskcache_core::vfs::Vfs;
 use diskcache_core::vfs::mem::MemVfs;
@@ -31,14 +32,15 @@ struct Setup {
 }
 
 impl Setup {
-    fn open(&self, vfs: &MemVfs, boot: u64) -> Result<Cache> {
+    fn open(&self, vfs: &MemVfs, boot: u64, chance: &Arc<SeededChance>) -> Result<Cache> {
+        let chance = Arc::<SeededChance>::clone(chance);
         let settings = vec![
             ("disk_min_file_size".to_owned(), Setting::Int(self.blob_len_min)),
             ("garbage_percent".to_owned(), Setting::Int(5)),
             ("cull_limit".to_owned(), Setting::Int(0)),
         ];
         let options =
-            Options { profile: Some(self.mode), durability: self.durability, delta_entries_max: 6, settings, ..Options::default() };
+            Options { profile: Some(self.mode), durability: self.durability, delta_entries_max: 6, settings, chance, ..Options::default() };
         Cache::open_on(Arc::new(vfs.clone()), Arc::new(ManualClock::default()), Path::new(DISK), options, boot)
     }
 
@@ -162,7 +164,8 @@ struct History {
 /// Runs the workload until its end or its first failure.
 fn run(setup: &Setup, vfs: &MemVfs, seed: u64) -> History {
     let mut history = History { states: vec![Visible::new()], acknowledged: 0, is_complete: false };
-    let Ok(mut cache) = setup.open(vfs, 1) else { return history };
+    let chance = Arc::new(SeededChance::new(seed));
+    let Ok(mut cache) = setup.open(vfs, 1, &chance) else { return history };
     let mut rng = seed;
     for number in 0..OPERATIONS {
         let mut visible = history.states[number].clone();
@@ -174,7 +177,7 @@ fn run(setup: &Setup, vfs: &MemVfs, seed: u64) -> History {
         history.acknowledged = number + 1;
         if number % 23 == 22 {
             let _ = cache.close();
-            match setup.open(vfs, 1) {
+            match setup.open(vfs, 1, &chance) {
                 Ok(again) => cache = again,
                 Err(_) => return history,
             }
@@ -186,7 +189,9 @@ fn run(setup: &Setup, vfs: &MemVfs, seed: u64) -> History {
 
 /// Asserts that a cache opens on `vfs` and holds the state after at least `least` operations, and that it goes on working.
 fn assert_history(at: &str, setup: &Setup, vfs: &MemVfs, boot: u64, history: &History, least: usize, may_miss: bool) {
-    let cache = setup.open(vfs, boot).unwrap_or_else(|error| panic!("{at}: does not open: {error}"));
+    // After a crash: other names than those before it.
+    let chance = Arc::new(SeededChance::new(!boot));
+    let cache = setup.open(vfs, boot, &chance).unwrap_or_else(|error| panic!("{at}: does not open: {error}"));
     let (visible, unreadable) = look(&cache).unwrap_or_else(|error| panic!("{at}: cannot be read: {error}"));
     assert!(unreadable.is_empty() || may_miss, "{at}: values are damaged: {unreadable:?}");
     let is_state = |state: &Visible| setup.is_state(state, &visible, &unreadable);
@@ -204,7 +209,7 @@ fn assert_history(at: &str, setup: &Setup, vfs: &MemVfs, boot: u64, history: &Hi
         cache.set(NumberKey::int(i).as_ref(), Put::text("after")).unwrap_or_else(|error| panic!("{at}: cannot be written: {error}"));
     }
     drop(cache);
-    let cache = setup.open(vfs, boot).unwrap();
+    let cache = setup.open(vfs, boot, &chance).unwrap();
     let (mut again, unreadable_again) = look(&cache).unwrap();
     (0..12).for_each(|i| assert!(again.remove(NumberKey::int(i).as_ref().bytes).is_some(), "{at}: {i} was written afterwards"));
     let under_way = history.states.get(first.max(history.acknowledged)..).unwrap_or_default();

@@ -3,6 +3,7 @@
 //! A blob never changes once it is named by a record. Its bytes are checked against the entry's checksum when they are read; who reads
 //! a part of it checks what it can (the whole, once the whole was read in order).
 
+use crate::chance::{self, Chance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -19,6 +20,8 @@ pub struct Blobs {
     vfs: Arc<dyn Vfs>,
     dir: PathBuf,
     seed: u64,
+    /// Names the files.
+    chance: Arc<dyn Chance>,
     /// Sync and close with every result checked before the blob counts as written (network drives, `host` durability).
     durable: bool,
     /// Directories need a sync of their own for names to be durable.
@@ -43,8 +46,8 @@ pub struct Written {
 impl Blobs {
     /// The blobs under a cache's directory. Nothing is touched until one is written.
     #[must_use]
-    pub fn new(vfs: Arc<dyn Vfs>, cache_dir: &Path, seed: u64, durable: bool, sync_names: bool) -> Self {
-        Self { vfs, dir: cache_dir.join("blob"), seed, durable, sync_names, locks: sync_names }
+    pub fn new(vfs: Arc<dyn Vfs>, cache_dir: &Path, seed: u64, chance: Arc<dyn Chance>, durable: bool, sync_names: bool) -> Self {
+        Self { vfs, dir: cache_dir.join("blob"), seed, chance, durable, sync_names, locks: sync_names }
     }
 
     /// Returns the path of a blob.
@@ -72,7 +75,7 @@ impl Blobs {
 
     fn create(&self) -> Result<(u64, PathBuf, Arc<dyn VfsFile>)> {
         loop {
-            let id = getrandom::u64().map_err(|e| Error::new(ErrorKind::Io, format!("no random numbers: {e}")))?;
+            let id = chance::narrow(&*self.chance)?;
             let path = self.path(id);
             match self.vfs.open(&path, OpenMode::CreateNew) {
                 Ok(file) => {

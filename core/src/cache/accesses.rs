@@ -5,7 +5,7 @@
 use crate::format::body::AccessesBuilder;
 use crate::format::{Key, KeyRef};
 use crate::sync::{Mutex, lock};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// Keys that are gathered at most; a process that only reads writes them once they are so many.
 pub(crate) const GATHERED_MAX: usize = 1024;
@@ -13,7 +13,7 @@ pub(crate) const GATHERED_MAX: usize = 1024;
 /// Reads that were not written yet.
 #[derive(Debug, Default)]
 pub(crate) struct Accesses {
-    gathered: Mutex<HashMap<Key, (u32, f64)>>,
+    gathered: Mutex<BTreeMap<Key, (u32, f64)>>,
 }
 
 impl Accesses {
@@ -39,7 +39,7 @@ impl Accesses {
             return None;
         }
         let mut list = AccessesBuilder::default();
-        for (key, (count, last)) in gathered.drain() {
+        for (key, (count, last)) in std::mem::take(&mut *gathered) {
             list.push(key.as_ref(), count, last);
         }
         Some(list)

@@ -59,7 +59,7 @@ impl Engine {
             let path = self.dir.join(name);
             if read_marker_of(&*self.vfs, &path) != Some(self.marker) {
                 if fix {
-                    rewrite_marker(&*self.vfs, &self.dir, name, &self.marker)?;
+                    rewrite_marker(&*self.vfs, &*self.options.chance, &self.dir, name, &self.marker)?;
                 }
                 report.add(ProblemKind::Marker, path, "the file that says what the cache is was damaged or missing", fix);
             }

@@ -7,6 +7,7 @@ use crate::cache::engine::Engine;
 use crate::cache::manifest::{FoldNote, FoldRef, Manifest};
 use crate::cache::options::Durability;
 use crate::cache::state::{State, encoded, levels_sum};
+use crate::chance;
 use crate::clock::Deadline;
 use crate::compaction::FoldFiles;
 use crate::compaction::fold::{FoldBuilder, write_new};
@@ -17,7 +18,7 @@ use crate::index::{Direction, Layers, Levels, Order, Slice, Span, Walker, file_n
 use crate::log::Cursor;
 use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock, read, write};
 use crate::vfs::{OpenMode, VfsFile};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,7 +62,7 @@ pub(crate) struct Maintenance {
     /// When this process last repaired the index because of damage that it met.
     repaired: Mutex<Option<Duration>>,
     /// Files that nobody names, with when this process first saw them (network drives).
-    pub(crate) unnamed: Mutex<HashMap<PathBuf, Duration>>,
+    pub(crate) unnamed: Mutex<BTreeMap<PathBuf, Duration>>,
     /// The length of the delta at which the next step is due, below the flush.
     next_step: AtomicUsize,
     /// Where the eviction policy goes on.
@@ -269,9 +270,9 @@ impl Engine {
         self.maintenance.next_step.store(next, Ordering::Relaxed);
     }
 
-    pub(crate) fn new_id() -> Result<u64> {
+    pub(crate) fn new_id(&self) -> Result<u64> {
         loop {
-            match getrandom::u64().map_err(|e| Error::new(ErrorKind::Io, format!("no random numbers: {e}")))? {
+            match chance::narrow(&*self.options.chance)? {
                 Slice::NO_FILE => {}
                 id => return Ok(id),
             }
@@ -333,7 +334,7 @@ impl Engine {
         let deltas = [&state.delta];
         let layers = Layers { deltas: &deltas, levels, files: &self.files };
         let built = flush(&state.delta, self.marker.seed(), |hash| layers.runs_may_hold(hash));
-        let ids = built.iter().map(|_| Self::new_id()).collect::<Result<Vec<u64>>>()?;
+        let ids = built.iter().map(|_| self.new_id()).collect::<Result<Vec<u64>>>()?;
         let slices = built.iter().zip(&ids).map(|(built, id)| Slice::of(*id, built)).collect();
         let manifest = state.manifest(cursor, &levels.push(slices));
         Ok((ids.into_iter().zip(built.into_iter().map(|b| b.bytes)).collect(), manifest))
@@ -379,7 +380,7 @@ impl Engine {
     fn merge_step(&self, deadline: Deadline) -> Result<bool> {
         let levels = read(&self.state).levels.clone();
         let Some(step) = levels.plan() else { return Ok(false) };
-        let result = match step.execute(&self.files, Self::new_id()?, false) {
+        let result = match step.execute(&self.files, self.new_id()?, false) {
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 self.maintenance.damage_seen();
                 return Err(error);
@@ -435,7 +436,7 @@ impl Engine {
         let (builder, live) = self.gather(from, to, deadline)?;
         let seed = self.marker.seed();
         let (bytes, sum) = builder.finish(from, to, seed);
-        let fold = FoldRef { id: Self::new_id()?, from, to, len: bytes.len() as u64, live, sum };
+        let fold = FoldRef { id: self.new_id()?, from, to, len: bytes.len() as u64, live, sum };
         self.folds.write(fold.id, &bytes)?;
         self.sync_names("fold")?;
         let mut body = BodyBuilder::default();

@@ -7,6 +7,7 @@ use crate::cache::group::Group;
 use crate::cache::maintain::Maintenance;
 use crate::cache::options::{Durability, Options, ProfileOverride, Setting, Tuning};
 use crate::cache::state::State;
+use crate::chance::{self, Chance};
 use crate::clock::{Clock, Deadline};
 use crate::compaction::FoldFiles;
 use crate::error::{Error, ErrorKind, Result};
@@ -136,9 +137,7 @@ fn create(
         }
     };
     create_dirs(&**vfs, dir)?;
-    let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|e| Error::new(ErrorKind::Io, format!("no random numbers: {e}")))?;
-    let marker = Marker { mode, id: u128::from_le_bytes(id), created: clock.wall() };
+    let marker = Marker { mode, id: chance::wide(&*options.chance)?, created: clock.wall() };
     match mode {
         Mode::Local => LocalLog::prepare(&**vfs, dir)?,
         Mode::Shared => {
@@ -155,6 +154,8 @@ fn shared_options(options: &Options, drive: &Profile) -> SharedOptions {
     SharedOptions {
         look: drive.look,
         grace: options.grace,
+        readers: options.readers,
+        chance: Arc::clone(&options.chance),
         // A local disk (tests, one host) needs its directories synced; on a network drive the server sees to names.
         sync_names: drive.kind == Kind::Local,
         defuse_leases: drive.name == "cifs" || drive.name == "smb3",
@@ -206,10 +207,8 @@ fn publish_marker(vfs: &dyn Vfs, dir: &Path, marker: &Marker) -> Result<()> {
 }
 
 /// Puts a whole marker in the place of a damaged or missing one. The other one tells everybody meanwhile what the cache is.
-pub(crate) fn rewrite_marker(vfs: &dyn Vfs, dir: &Path, name: &str, marker: &Marker) -> Result<()> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(|e| Error::new(ErrorKind::Io, format!("no random numbers: {e}")))?;
-    let (staged, path) = (dir.join(format!("CACHE.{:032x}", u128::from_le_bytes(random))), dir.join(name));
+pub(crate) fn rewrite_marker(vfs: &dyn Vfs, chance: &dyn Chance, dir: &Path, name: &str, marker: &Marker) -> Result<()> {
+    let (staged, path) = (dir.join(format!("CACHE.{:032x}", chance::wide(chance)?)), dir.join(name));
     crate::compaction::fold::write_new(vfs, dir, &staged, &marker.encode())?;
     match vfs.unlink(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &path, e)),
@@ -265,18 +264,17 @@ fn build(
     };
     let run_dir = Arc::new(VfsRunDir::new(Arc::clone(&vfs), dir.join("run")));
     let files = Arc::new(RunFiles::new(run_dir, if is_local { Access::Mapped } else { Access::PAGED }, seed));
-    let mut me = [0; 16];
-    getrandom::fill(&mut me).map_err(|e| Error::new(ErrorKind::Io, format!("no random numbers: {e}")))?;
+    let me = chance::wide(&*options.chance)?;
     let durable_blobs = !is_local || options.durability == Durability::Host;
     // On a network drive the server sees to names; a local disk wants its directories synced, also under a shared log.
     let sync_names = is_local || drive.kind == Kind::Local;
     let bits = bucket_bits(marker.mode);
     let engine = Engine {
         folds: FoldFiles::new(Arc::clone(&vfs), dir, seed, is_local),
-        blobs: Blobs::new(Arc::clone(&vfs), dir, seed, durable_blobs, sync_names),
+        blobs: Blobs::new(Arc::clone(&vfs), dir, seed, Arc::clone(&options.chance), durable_blobs, sync_names),
         sync_names,
         dir: dir.to_owned(),
-        me: u128::from_le_bytes(me),
+        me,
         state: RwLock::new(State::empty(Arc::clone(&files), bits, 0)),
         vfs,
         clock,

@@ -1,8 +1,10 @@
 //! How a cache is opened, and the settings that are stored with it.
 
+use crate::chance::{Chance, OsChance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Codec;
 use crate::format::wire::{Malformed, Reader, Writer};
+use crate::sync::Arc;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -44,6 +46,10 @@ pub struct Options {
     pub delta_entries_max: usize,
     /// How long names that may still be read are kept on network drives (default 600 s).
     pub grace: Duration,
+    /// How many threads read commits when many are to be caught up with (shared mode; default 8, 1: none but the caller's).
+    pub readers: usize,
+    /// Where random numbers come from (default: the system's).
+    pub chance: Arc<dyn Chance>,
 }
 
 impl Default for Options {
@@ -57,6 +63,8 @@ impl Default for Options {
             settings: Vec::new(),
             delta_entries_max: 16 << 10,
             grace: Duration::from_secs(600),
+            readers: 8,
+            chance: Arc::new(OsChance),
         }
     }
 }

@@ -182,7 +182,7 @@ impl Engine {
         let built = flush(&state.delta, self.marker.seed(), |hash| layers.runs_may_hold(hash));
         let mut slices = Vec::with_capacity(built.len());
         for built in built {
-            let id = Self::new_id()?;
+            let id = self.new_id()?;
             self.write_run(id, &built.bytes)?;
             slices.push(Slice::of(id, &built));
         }
@@ -197,7 +197,7 @@ impl Engine {
             let cursor = self.lock_cursor(deadline)?;
             let state = read(&self.state);
             let (levels, files) = self.unopened(&encoded(&state.levels))?;
-            let mended = levels.mend(&files, &levels.verify(&files)?, Self::new_id)?;
+            let mended = levels.mend(&files, &levels.verify(&files)?, || self.new_id())?;
             for (id, bytes) in &mended.files {
                 self.write_run(*id, bytes)?;
             }

@@ -1,6 +1,7 @@
 //! Tries on a drive what no type tells. Everything happens in a new folder with a name that nobody else has, and is removed
 //! afterwards; what cannot be removed (a drive that keeps deleted files for a while) stays as `probe-<random>` and does no harm.
 
+use crate::chance::Chance;
 use crate::clock::{Clock, Deadline};
 use crate::vfs::{OpenMode, Space, Vfs};
 use std::io;
@@ -34,10 +35,8 @@ pub struct Probe {
 ///
 /// # Errors
 /// When no folder or file can be made or written there (a read-only or full drive), or randomness is not to be had.
-pub fn probe(vfs: &dyn Vfs, clock: &dyn Clock, dir: &Path) -> io::Result<Probe> {
-    let mut random = [0; 12];
-    getrandom::fill(&mut random).map_err(io::Error::other)?;
-    let name: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+pub fn probe(vfs: &dyn Vfs, clock: &dyn Clock, chance: &dyn Chance, dir: &Path) -> io::Result<Probe> {
+    let name = format!("{:024x}", chance.next()? >> 32);
     let space = vfs.space(dir)?;
     let folder = Folder::create(vfs, dir.join(format!("probe-{name}")))?;
     let (first, second, name) = (folder.path("a/1"), folder.path("a/2"), folder.path("b/n"));

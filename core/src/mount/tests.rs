@@ -1,4 +1,5 @@
 use super::*;
+use crate::chance::OsChance;
 use crate::clock::{Clock, ManualClock, OsClock};
 use crate::vfs::mem::{Effect, Fault, MemVfs, Step};
 use crate::vfs::{Space, Stat, VfsFile};
@@ -197,12 +198,12 @@ impl Clock for Ticking {
 #[test]
 fn a_sound_drive_passes_and_nothing_stays_behind() {
     let dir = tempfile::tempdir().unwrap();
-    let probed = probe(&OsVfs, &OsClock, dir.path()).unwrap();
+    let probed = probe(&OsVfs, &OsClock, &OsChance, dir.path()).unwrap();
     assert!(probed.link_works && probed.link_refuses_existing && probed.fsync_works && probed.delete_while_open, "{probed:?}");
     assert_eq!(OsVfs.read_dir(dir.path()).unwrap(), Vec::<String>::new());
     let mem = MemVfs::new();
     mem.set_free(Some(1000));
-    let probed = probe(&mem, &Ticking(ManualClock::default()), Path::new("/")).unwrap();
+    let probed = probe(&mem, &Ticking(ManualClock::default()), &OsChance, Path::new("/")).unwrap();
     assert_eq!((probed.latency_us, probed.space.free), (250, 1000));
     assert_eq!(mem.read_dir(Path::new("/")).unwrap(), Vec::<String>::new());
     let shared = at("/net/home").with_probe(&probed);
@@ -213,17 +214,17 @@ fn a_sound_drive_passes_and_nothing_stays_behind() {
 fn links_that_fail_or_replace_make_an_object_mount() {
     let mem = MemVfs::new();
     mem.fail(Fault { step: Step::Link, nth: 1, lasting: true, errno: libc::EPERM, effect: Effect::None });
-    let none = probe(&mem, &OsClock, Path::new("/")).unwrap();
+    let none = probe(&mem, &OsClock, &OsChance, Path::new("/")).unwrap();
     assert!(!none.link_works && !none.link_refuses_existing && none.delete_while_open);
     assert_eq!(at("/net/odd").with_probe(&none).kind, Kind::ObjectMount);
     assert_eq!(at("/var").with_probe(&none).kind, Kind::Local, "a local disk needs none");
-    let replacing = probe(&Odd { inner: MemVfs::new(), replaces: true }, &OsClock, Path::new("/")).unwrap();
+    let replacing = probe(&Odd { inner: MemVfs::new(), replaces: true }, &OsClock, &OsChance, Path::new("/")).unwrap();
     assert!(replacing.link_works && !replacing.link_refuses_existing);
     assert_eq!(at("/net/odd").with_probe(&replacing).kind, Kind::ObjectMount);
     // A link that was made although it reported an error counts: only the outcome does.
     let mem = MemVfs::new();
     mem.fail(Fault { step: Step::Link, nth: 1, lasting: false, errno: libc::EEXIST, effect: Effect::Done });
-    let lost_reply = probe(&mem, &OsClock, Path::new("/")).unwrap();
+    let lost_reply = probe(&mem, &OsClock, &OsChance, Path::new("/")).unwrap();
     assert!(lost_reply.link_works && lost_reply.link_refuses_existing);
 }
 
@@ -236,23 +237,23 @@ fn a_client_that_keeps_a_closed_file_open_for_a_second_is_waited_for() {
         fault.nth += 1;
     }
     let clock = ManualClock::default();
-    let probed = probe(&mem, &clock, Path::new("/")).unwrap();
+    let probed = probe(&mem, &clock, &OsChance, Path::new("/")).unwrap();
     assert!(probed.link_works && clock.boot() > Duration::from_millis(100));
     fault.nth = 3;
     fault.lasting = true;
     mem.fail(fault);
-    assert!(probe(&mem, &clock, Path::new("/")).is_err(), "but not for ever");
+    assert!(probe(&mem, &clock, &OsChance, Path::new("/")).is_err(), "but not for ever");
 }
 
 #[test]
 fn a_drive_that_does_not_flush_is_warned_of_and_a_read_only_one_is_an_error() {
     let mem = MemVfs::new();
     mem.fail(Fault { step: Step::Sync, nth: 1, lasting: true, errno: libc::ENOSYS, effect: Effect::None });
-    let probed = probe(&mem, &OsClock, Path::new("/")).unwrap();
+    let probed = probe(&mem, &OsClock, &OsChance, Path::new("/")).unwrap();
     assert!(!probed.fsync_works);
     assert!(at("/net/home").with_probe(&probed).warnings[0].contains("flushed"));
     mem.heal();
     mem.fail(Fault { step: Step::CreateDir, nth: 2, lasting: true, errno: libc::EROFS, effect: Effect::None });
-    assert_eq!(probe(&mem, &OsClock, Path::new("/")).unwrap_err().raw_os_error(), Some(libc::EROFS));
+    assert_eq!(probe(&mem, &OsClock, &OsChance, Path::new("/")).unwrap_err().raw_os_error(), Some(libc::EROFS));
     assert_eq!(mem.read_dir(Path::new("/")).unwrap(), Vec::<String>::new(), "what was made before the error is removed");
 }

@@ -12,6 +12,7 @@ pub(crate) use op::Word;
 use op::{Op, op};
 use reference::{Content, Item, Name, Reference, Sum};
 
+use diskcache_core::chance::SeededChance;
 use diskcache_core::clock::{Clock, ManualClock};
 use diskcache_core::verify::ProblemKind;
 use diskcache_core::vfs::mem::MemVfs;
@@ -52,7 +53,7 @@ impl Config {
         }
     }
 
-    fn options(&self) -> Options {
+    fn options(&self, chance: Arc<SeededChance>) -> Options {
         let text = |text: &str| Setting::Text(text.to_owned());
         let settings = [
             ("cull_limit", Setting::Int(if self.exact { 0 } else { 10 })),
@@ -65,6 +66,7 @@ impl Config {
             profile: Some(if self.shared { ProfileOverride::Shared } else { ProfileOverride::Local }),
             delta_entries_max: self.delta_entries_max,
             settings: settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+            chance,
             ..Options::default()
         }
     }
@@ -74,6 +76,7 @@ struct World {
     config: Config,
     vfs: MemVfs,
     clock: ManualClock,
+    chance: Arc<SeededChance>,
     handles: Vec<Cache>,
     committed: Reference,
     /// The handle with a transaction, and what it sees.
@@ -87,7 +90,8 @@ struct World {
 pub(crate) fn run(seed: u16, words: &[Word]) {
     let config = Config::of(seed);
     let (vfs, clock) = (MemVfs::new(), ManualClock::default());
-    let mut world = World { config, vfs, clock, handles: Vec::new(), committed: Reference::default(), transaction: None };
+    let chance = Arc::new(SeededChance::new(seed.into()));
+    let mut world = World { config, vfs, clock, chance, handles: Vec::new(), committed: Reference::default(), transaction: None };
     for _ in 0..HANDLES {
         world.handles.push(world.open());
     }
@@ -100,7 +104,8 @@ pub(crate) fn run(seed: u16, words: &[Word]) {
 
 impl World {
     fn open(&self) -> Cache {
-        Cache::open_on(Arc::new(self.vfs.clone()), Arc::new(self.clock.clone()), Path::new("/cache"), self.config.options(), BOOT).unwrap()
+        let options = self.config.options(Arc::clone(&self.chance));
+        Cache::open_on(Arc::new(self.vfs.clone()), Arc::new(self.clock.clone()), Path::new("/cache"), options, BOOT).unwrap()
     }
 
     fn now(&self) -> f64 {

@@ -17,9 +17,9 @@ pub use server::Mutation;
 
 use crate::shared_support::{MARKER, Process, body_of, within};
 use checks::{Ledger, Outcome};
+use diskcache_core::chance::Chance;
 use diskcache_core::clock::{Clock, Deadline};
 use diskcache_core::format::BodyBuilder;
-use diskcache_core::log::shared::Nonces;
 use diskcache_core::log::{Log, Look, Published, SharedLog, SharedOptions};
 use diskcache_core::{Error, ErrorKind};
 use host::{HostVfs, Incarnation, Killed, World};
@@ -39,9 +39,9 @@ const SLACK: Duration = Duration::from_secs(3);
 
 /// Random numbers that a seed fixes.
 #[derive(Debug)]
-struct SeededNonces(Mutex<Dice>);
+struct SeededChance(Mutex<Dice>);
 
-impl Nonces for SeededNonces {
+impl Chance for SeededChance {
     fn next(&self) -> io::Result<u128> {
         let mut dice = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         Ok((u128::from(dice.roll()) << 64) | u128::from(dice.roll()))
@@ -51,7 +51,7 @@ impl Nonces for SeededNonces {
 /// One whole run.
 pub struct Run {
     world: Arc<World>,
-    nonces: Arc<SeededNonces>,
+    chance: Arc<SeededChance>,
     ledger: Mutex<Ledger>,
     seed: u64,
     processes: usize,
@@ -66,8 +66,8 @@ pub fn run(seed: u64, mutation: Mutation) -> Result<(u64, u64, u64), String> {
     let scheduler = Arc::new(Scheduler::new(dice.roll(), processes));
     let server = Server::new(Dice::new(dice.roll()), mutation, processes);
     let world = Arc::new(World { scheduler, server: Mutex::new(server), look, grace: GRACE });
-    let nonces = Arc::new(SeededNonces(Mutex::new(Dice::new(dice.roll()))));
-    let run = Run { world, nonces, ledger: Mutex::new(Ledger::new(look == Look::Statx)), seed, processes, mutation };
+    let chance = Arc::new(SeededChance(Mutex::new(Dice::new(dice.roll()))));
+    let run = Run { world, chance, ledger: Mutex::new(Ledger::new(look == Look::Statx)), seed, processes, mutation };
     std::thread::scope(|scope| {
         for me in 0..processes {
             let run = &run;
@@ -148,9 +148,9 @@ struct Member {
 
 impl Worker<'_> {
     fn options(&self, grace: Duration) -> SharedOptions {
-        let nonces: Arc<dyn Nonces> = Arc::<SeededNonces>::clone(&self.run.nonces);
+        let chance: Arc<dyn Chance> = Arc::<SeededChance>::clone(&self.run.chance);
         let absence = Duration::from_secs(3);
-        SharedOptions { look: self.run.world.look, grace, absence, readers: 1, nonces, ..SharedOptions::default() }
+        SharedOptions { look: self.run.world.look, grace, absence, readers: 1, chance, ..SharedOptions::default() }
     }
 
     fn open(&self) -> Member {

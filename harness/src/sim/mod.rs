@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use diskcache_core::chance::SeededChance;
 use diskcache_core::format::Number;
 use diskcache_core::{Cache, Error, KeyRef, Options, ProfileOverride, Put, Setting};
 
@@ -64,6 +65,10 @@ pub struct Simulated {
     pub stats: Stats,
     /// The history as one number.
     pub hash: u64,
+    /// What would have been drawn next: two runs that drew differently on the way differ here.
+    pub next_random: u64,
+    /// The drive's clock at the end, in nanoseconds.
+    pub clock: u64,
 }
 
 struct Life {
@@ -141,7 +146,8 @@ pub fn simulate(sim: &Sim, seed: u64) -> Simulated {
     }
     let stats = control::stats(&world.drive.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     let hash = crate::history::hash(&calls);
-    Simulated { calls, violations, stats, hash }
+    let clock = world.drive.lock().unwrap_or_else(std::sync::PoisonError::into_inner).now();
+    Simulated { calls, violations, stats, hash, next_random: world.rng.next_u64(), clock }
 }
 
 fn lock(world: &Shared) -> LockedDrive {
@@ -241,7 +247,7 @@ fn misfortune(world: &Shared, seat: usize) {
     }
 }
 
-fn options() -> Options {
+fn options(chance: SeededChance) -> Options {
     let setting = |name: &str, value| (name.to_owned(), value);
     Options {
         timeout: TIMEOUT,
@@ -252,19 +258,23 @@ fn options() -> Options {
             setting("eviction_policy", Setting::Text("none".into())),
         ],
         delta_entries_max: 64,
+        // Threads of the engine's own would decide which request meets which fault.
+        readers: 1,
+        chance: Arc::new(chance),
         ..Options::default()
     }
 }
 
 fn open(world: &Shared, host: usize) -> (String, Arc<Gate>, Result<Cache, Error>) {
-    let (drive, name) = {
+    let (drive, name, chance) = {
         let mut world = world.borrow_mut();
         world.lives += 1;
-        (DriveHandle::new(Arc::clone(&world.drive), host), format!("{}.{}", world.hosts[host], world.lives))
+        let chance = SeededChance::new(world.rng.next_u64());
+        (DriveHandle::new(Arc::clone(&world.drive), host), format!("{}.{}", world.hosts[host], world.lives), chance)
     };
     let gate = Gate::new();
     let vfs = Arc::new(SimVfs { drive: drive.clone(), gate: Arc::clone(&gate) });
-    let cache = Cache::open_on(vfs, Arc::new(SimClock { drive, gate: Arc::clone(&gate) }), Path::new(ROOM), options(), 1);
+    let cache = Cache::open_on(vfs, Arc::new(SimClock { drive, gate: Arc::clone(&gate) }), Path::new(ROOM), options(chance), 1);
     (name, gate, cache)
 }
 

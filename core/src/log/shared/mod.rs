@@ -28,6 +28,7 @@ mod start;
 mod view;
 
 use super::{Bytes, Cursor, Log, Progress, Proposal, Published, Replay, Start};
+use crate::chance::{Chance, OsChance};
 use crate::clock::{Clock, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Marker;
@@ -43,27 +44,6 @@ pub use crate::mount::Look;
 /// How often a bell that seems too short is looked at before that is believed, and the pause between.
 const BELL_LOOKS: u32 = 5;
 const BELL_PAUSE: Duration = Duration::from_millis(50);
-
-/// Where random numbers come from; every staged file needs one that no other file has.
-pub trait Nonces: Debug + Send + Sync {
-    /// Returns a number that was never returned before, by any process.
-    ///
-    /// # Errors
-    /// If the system has no randomness to give.
-    fn next(&self) -> io::Result<u128>;
-}
-
-/// The system's random numbers. They are asked for each time, so that a forked child does not repeat its parent's.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OsNonces;
-
-impl Nonces for OsNonces {
-    fn next(&self) -> io::Result<u128> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|e| io::Error::other(e.to_string()))?;
-        Ok(u128::from_le_bytes(bytes))
-    }
-}
 
 /// What differs between drives and uses.
 #[derive(Debug, Clone)]
@@ -87,8 +67,8 @@ pub struct SharedOptions {
     /// Whether to lock and unlock a staged file before closing it: a CIFS client then really closes it, and its other name can be
     /// opened at once.
     pub defuse_leases: bool,
-    /// Where the nonces come from.
-    pub nonces: Arc<dyn Nonces>,
+    /// Where the nonces come from; every staged file needs one that no other file has.
+    pub chance: Arc<dyn Chance>,
 }
 
 impl Default for SharedOptions {
@@ -102,7 +82,7 @@ impl Default for SharedOptions {
             recent_bytes: 8 << 20,
             sync_names: false,
             defuse_leases: false,
-            nonces: Arc::new(OsNonces),
+            chance: Arc::new(OsChance),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Trying again: how long to wait, which errors are worth it, and what to say when the time is over.
 
-use super::{Nonces, SharedLog};
+use super::SharedLog;
+use crate::chance::Chance;
 use crate::clock::{Clock, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use std::io;
@@ -18,7 +19,7 @@ const ESTALE: i32 = 116;
 #[derive(Debug)]
 pub(super) struct Backoff<'a> {
     clock: &'a dyn Clock,
-    nonces: &'a dyn Nonces,
+    chance: &'a dyn Chance,
     deadline: Deadline,
     waited: Duration,
     next: Duration,
@@ -26,8 +27,8 @@ pub(super) struct Backoff<'a> {
 }
 
 impl<'a> Backoff<'a> {
-    pub(super) fn new(clock: &'a dyn Clock, nonces: &'a dyn Nonces, deadline: Deadline) -> Self {
-        Self { clock, nonces, deadline, waited: Duration::ZERO, next: PAUSE_FIRST, tries: 0 }
+    pub(super) fn new(clock: &'a dyn Clock, chance: &'a dyn Chance, deadline: Deadline) -> Self {
+        Self { clock, chance, deadline, waited: Duration::ZERO, next: PAUSE_FIRST, tries: 0 }
     }
 
     /// Waits before the next try; `false` if the deadline has passed, or would while waiting.
@@ -35,7 +36,7 @@ impl<'a> Backoff<'a> {
         self.tries += 1;
         let Some(left) = self.deadline.left(self.clock) else { return false };
         let half = self.next / 2;
-        let dice = self.nonces.next().unwrap_or(0) % 1024;
+        let dice = self.chance.next().unwrap_or(0) % 1024;
         let jitter = half * u32::try_from(dice).unwrap_or(0) / 1024;
         self.next = (self.next * 2).min(PAUSE_MAX);
         let pause = (half + jitter).min(left);
@@ -76,7 +77,7 @@ pub(super) fn gave_up(what: &str, path: &Path, cause: io::Error) -> Error {
 
 impl SharedLog {
     pub(super) fn backoff(&self, deadline: Deadline) -> Backoff<'_> {
-        Backoff::new(&*self.clock, &*self.options.nonces, deadline)
+        Backoff::new(&*self.clock, &*self.options.chance, deadline)
     }
 
     /// Tries until it succeeds, the drive refuses repeatedly, or the deadline passes.
@@ -98,15 +99,15 @@ impl SharedLog {
 
 #[cfg(test)]
 mod tests {
-    use super::super::OsNonces;
     use super::*;
+    use crate::chance::OsChance;
     use crate::clock::ManualClock;
 
     #[test]
     fn pauses_grow_to_a_bound_and_never_outlast_the_deadline() {
         let clock = ManualClock::default();
         let deadline = Deadline::after(&clock, Duration::from_secs(3));
-        let mut backoff = Backoff::new(&clock, &OsNonces, deadline);
+        let mut backoff = Backoff::new(&clock, &OsChance, deadline);
         let (mut before, mut longest) = (clock.boot(), Duration::ZERO);
         while backoff.pause() {
             longest = longest.max(clock.boot() - before);

@@ -8,8 +8,9 @@
 
 use super::SharedLog;
 use super::retry::{gave_up, is_gone, is_refusal};
+use crate::chance;
 use crate::clock::Deadline;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::format::{BodyBuilder, CommitTerms, encode_commit};
 use crate::log::Proposal;
 use crate::sync::{Arc, lock};
@@ -61,7 +62,7 @@ impl SharedLog {
     }
 
     fn terms(&self, proposal: &Proposal<'_>) -> Result<CommitTerms> {
-        let nonce = self.options.nonces.next().map_err(|e| Error::new(ErrorKind::Io, "failed to draw a random number").caused_by(e))?;
+        let nonce = chance::wide(&*self.options.chance)?;
         // Position 0 is the marker's: what was decided on an empty log was decided on position 1.
         Ok(CommitTerms { nonce, checkpoint: proposal.checkpoint, decided_on: proposal.decided_on.map(|position| position.max(1)) })
     }
