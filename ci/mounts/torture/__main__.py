@@ -21,8 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from engine import GRACE, MODULES, TIMEOUT
-from host import be_host, read_view
+from engine import GRACE, MODULES, START_LIMIT, TIMEOUT
+from host import be_host, read_line, read_view
 from trips import print_trips
 from verdict import Check, judge, read_calls
 from view import view
@@ -50,30 +50,32 @@ def run(args: argparse.Namespace) -> int:
     os.makedirs(args.logs, exist_ok=True)
     places = [Place(text) for text in args.host]
     trips = {} if args.no_trips else count_trips(args, places[0])
-    began = time.monotonic() + 6.0  # the witnesses must have opened the cache by then
     plan = {
         "engine": args.engine,
         "procs": args.procs,
         "hosts": [place.name for place in places],
         "seed": args.seed,
         "logs": args.logs,
-        "began": began,
-        "kills": [began + args.seconds * (n + 1) / (args.kills + 1) for n in range(args.kills)],
-        "until": began + args.seconds,
+        "seconds": args.seconds,
+        "kill_rounds": args.kills,
     }
     print(
         f"torture: {args.engine}, {len(places)} hosts of {args.procs} processes, {args.seconds} s, {args.kills} rounds "
         f"of kill -9, seed {args.seed}",
         flush=True,
     )
-    reports = play(plan, places)
+    try:
+        reports, times = play(plan, places)
+    except NotReady as error:
+        print(f"torture: could not begin: {error}", file=sys.stderr)
+        return 2
     views = {f"{name} {which}": seen for name, report in reports.items() for which, seen in report["views"].items()}
     for place in map(Place, args.cold):
         views[f"{place.name} cold"] = read_view(
             place.start("view", "--check", args.engine, place.folder + "/cache", stdout=-1)
         )
     calls = read_calls(args.logs)
-    checks = judge(calls, views, list(reports.values()), plan)
+    checks = judge(calls, views, list(reports.values()), plan | times)
     if len(reports) < len(places):
         checks.append(Check("every host reports", len(places) - len(reports)))
     print_checks(checks)
@@ -100,19 +102,47 @@ def run(args: argparse.Namespace) -> int:
     return 1 if broken else 0
 
 
-def play(plan: dict[str, Any], places: list[Place]) -> dict[str, dict[str, Any]]:
-    """Runs all hosts side by side and returns their reports, by name."""
+class NotReady(Exception):
+    """A host could not start its processes."""
+
+
+def play(plan: dict[str, Any], places: list[Place]) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Runs all hosts side by side and returns their reports, by name, and when what began and ended.
+
+    The clock starts once every process of every host is ready.
+    """
     outs = {place.name: f"{plan['logs']}/{place.name}.json" for place in places}
     agents = [
-        place.start("host", json.dumps(plan), place.name, place.folder + "/cache", outs[place.name]) for place in places
+        place.start(
+            "host", json.dumps(plan), place.name, place.folder + "/cache", outs[place.name], stdin=-1, stdout=-1
+        )
+        for place in places
     ]
-    deadline = plan["until"] + 10 * (TIMEOUT + GRACE)
+    answers = [read_line(agent, 2 * START_LIMIT) for agent in agents]
+    wrong = [
+        f"{place.name}: {answer or 'no answer'}"
+        for place, answer in zip(places, answers, strict=True)
+        if answer != "ready"
+    ]
+    if wrong:
+        for agent in agents:
+            agent.kill()
+        raise NotReady("; ".join(wrong))
+    began = time.monotonic() + 0.5
+    times = {
+        "began": began,
+        "kills": [began + plan["seconds"] * (n + 1) / (plan["kill_rounds"] + 1) for n in range(plan["kill_rounds"])],
+        "until": began + plan["seconds"],
+    }
+    for agent in agents:
+        print(json.dumps(times), file=agent.stdin, flush=True)
+    deadline = times["until"] + 10 * (TIMEOUT + GRACE)
     for agent in agents:
         try:
             agent.wait(max(1.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             agent.kill()
-    return {name: json.loads(Path(out).read_text()) for name, out in outs.items() if os.path.exists(out)}
+    return {name: json.loads(Path(out).read_text()) for name, out in outs.items() if os.path.exists(out)}, times
 
 
 def count_trips(args: argparse.Namespace, place: Place) -> dict[str, Any]:
@@ -180,7 +210,7 @@ def main() -> int:
     else:
         plan = json.loads(args.plan)
         everybody = [f"{host}{n}" for host in plan["hosts"] for n in range(plan["procs"])]
-        work(plan["engine"], args.folder, args.me, everybody, args.log, plan["began"], plan["until"], args.seed)
+        work(plan["engine"], args.folder, args.me, everybody, args.log, args.seed)
     return 0
 
 

@@ -14,12 +14,18 @@ MODULES = {"ours": "diskcache_rs", "diskcache": "diskcache"}
 # Seconds that a call of the engine may block. A call that takes longer than this and `GRACE` broke its word.
 TIMEOUT = 20.0
 GRACE = 10.0
+# Seconds that interpreters may take to start, all of them at once on a slow machine.
+START_LIMIT = 120.0
+
+
+def module_of(engine: str) -> Any:
+    """Imports the engine's module."""
+    return importlib.import_module(MODULES[engine])
 
 
 def open_cache(engine: str, folder: str, **settings: Any) -> Any:
     """Opens the cache: no eviction, so that whatever is gone is lost."""
-    module = importlib.import_module(MODULES[engine])
-    return module.Cache(folder, timeout=TIMEOUT, eviction_policy="none", cull_limit=0, **settings)
+    return module_of(engine).Cache(folder, timeout=TIMEOUT, eviction_policy="none", cull_limit=0, **settings)
 
 
 def make_value(key: str, name: str, length: int) -> bytes:

@@ -14,11 +14,12 @@ all hosts of one guest share: that is what makes "before" a fact in the verdict.
 import json
 import os
 import random
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from engine import make_value, open_cache, read_value
+from engine import make_value, module_of, open_cache, read_value
 
 PRIVATE_KEYS = 12
 SHARED_KEYS = 6
@@ -121,10 +122,17 @@ class Worker:
             self.rng.choices(choices, weights)[0]()
 
 
-def work(
-    engine: str, folder: str, me: str, everybody: list[str], log: str, began: float, until: float, seed: str
-) -> None:
-    """Runs one incarnation of a worker. Opening is an operation too: it may fail, and is tried again until the end."""
+def work(engine: str, folder: str, me: str, everybody: list[str], log: str, seed: str) -> None:
+    """Runs one incarnation of a worker. Opening is an operation too: it may fail, and is tried again until the end.
+
+    Says `ready` once everything is imported, and begins when it is told the times.
+    """
+    module_of(engine)
+    print("ready", flush=True)
+    times = json.loads(sys.stdin.readline() or "null")
+    if times is None:
+        return  # nobody needs it: the host has gone
+    began, until = times["began"], times["until"]
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     opened: list[Any] = []
     worker = Worker(None, me, everybody, descriptor, began, seed)
