@@ -72,7 +72,7 @@ fn temp_dir() -> tempfile::TempDir {
 
 fn options(mode: ProfileOverride) -> Options {
     let settings = vec![("disk_min_file_size".to_owned(), Setting::Int(6000)), ("cull_limit".to_owned(), Setting::Int(0))];
-    Options { profile: Some(mode), delta_entries_max: 64, settings, ..Options::default() }
+    Options { profile: Some(mode), delta_entries_max: 64, garbage_len_min: 64 << 10, settings, ..Options::default() }
 }
 
 fn open(dir: &Path, mode: ProfileOverride) -> Cache {

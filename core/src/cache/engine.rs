@@ -98,8 +98,11 @@ impl Replay for Live<'_> {
         self.checkpoint = self.applied.checkpoint.take().or(self.checkpoint.take());
         let engine = self.engine;
         engine.maintenance.delta_is(state.delta.len(), engine.options.delta_entries_max);
-        if !engine.is_local() {
-            engine.maintenance.commits_are(state.position.saturating_sub(state.covered), engine.me);
+        let tail = state.position.saturating_sub(state.covered);
+        if engine.is_local() {
+            engine.maintenance.tail_is(tail, engine.tail_max(&state));
+        } else {
+            engine.maintenance.commits_are(tail, engine.me);
         }
         // A state that is guesswork has reached nothing: the next look makes it anew.
         let reached = if state.broken.is_some() { 0 } else { commit.next };

@@ -16,7 +16,8 @@ use crate::format::body::AccessesBuilder;
 use crate::format::{BodyBuilder, Place, Record};
 use crate::index::{Direction, Layers, Levels, Order, Slice, Span, Walker, file_name, flush};
 use crate::log::Cursor;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock, read, write};
+use crate::log::local::LocalLog;
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock, read, write};
 use crate::vfs::{OpenMode, VfsFile};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 /// Rows that one merge step reads, about.
 const STEP_ROWS: u64 = 8192;
+/// Bytes of a local log that are not worth a checkpoint, however small the cache must be.
+const TAIL_LEN_MIN: u64 = 256 << 10;
 /// Live bytes that a fold gathers, about: what one step may copy.
 const FOLD_LEN: u64 = 4 << 20;
 /// A fold is not worth its copying while at least so much of its part of the log lives, in hundredths.
@@ -63,8 +66,10 @@ pub(crate) struct Maintenance {
     repaired: Mutex<Option<Duration>>,
     /// Files that nobody names, with when this process first saw them (network drives).
     pub(crate) unnamed: Mutex<BTreeMap<PathBuf, Duration>>,
-    /// The length of the delta at which the next step is due, below the flush.
+    /// The length of the delta at which the next step is due, below the flush (0: none is).
     next_step: AtomicUsize,
+    /// The same by the bytes of a local log behind the newest checkpoint: a delta that is only overwritten does not grow.
+    next_step_tail: AtomicU64,
     /// Where the eviction policy goes on.
     pub(crate) hand: Mutex<Option<(u64, Walker)>>,
     spared: Mutex<Option<AccessesBuilder>>,
@@ -78,6 +83,15 @@ impl Maintenance {
     pub(crate) fn delta_is(&self, len: usize, max: usize) {
         let step = self.next_step.load(Ordering::Relaxed);
         if len >= max || (step != 0 && len >= step) {
+            self.due.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes note of how many bytes of a local log no checkpoint covers: a newcomer replays them, and nothing of them can be folded.
+    #[inline]
+    pub(crate) fn tail_is(&self, bytes: u64, max: u64) {
+        let step = self.next_step_tail.load(Ordering::Relaxed);
+        if bytes >= max || (step != 0 && bytes >= step) {
             self.due.store(true, Ordering::Relaxed);
         }
     }
@@ -186,11 +200,13 @@ impl Engine {
         let Some(turn) = self.take_turn() else { return };
         let deadline = deadline.min(self.deadline());
         self.maintenance.due.store(false, Ordering::Relaxed);
-        let (len, commits) = {
+        let (len, tail, tail_max) = {
             let state = read(&self.state);
-            (state.delta.len(), state.position.saturating_sub(state.covered))
+            let tail_max = if self.is_local() { self.tail_max(&state) } else { SHARED_CHECKPOINT_COMMITS };
+            (state.delta.len(), state.position.saturating_sub(state.covered), tail_max)
         };
-        let full = len >= self.options.delta_entries_max || (!self.is_local() && commits >= SHARED_CHECKPOINT_COMMITS);
+        let full = len >= self.options.delta_entries_max || tail >= tail_max;
+        self.limit_segments();
         if self.maintenance.damage.swap(false, Ordering::Relaxed) {
             // What fails now fails again at the next damage that is seen, and is tried again then.
             drop(self.repair_seen(deadline));
@@ -199,11 +215,25 @@ impl Engine {
         if done.is_err() {
             // It stays due; the drive is given a moment first.
             self.maintenance.next_step.store(len + self.options.delta_entries_max / 16 + 1, Ordering::Relaxed);
+            self.maintenance.next_step_tail.store(tail + tail_max / 16 + 1, Ordering::Relaxed);
         } else {
             self.plan_next_step();
         }
         self.remove_retired(false);
         drop(turn);
+    }
+
+    /// Returns how many bytes of a local log may lie behind the newest checkpoint.
+    #[inline]
+    pub(crate) fn tail_max(&self, state: &State) -> u64 {
+        self.options.tail_len_max.min((state.tuning.size_limit / 32).max(TAIL_LEN_MIN))
+    }
+
+    /// Keeps the segments of a local log small beside what may lie behind a checkpoint.
+    pub(crate) fn limit_segments(&self) {
+        if let Some(local) = &self.local {
+            local.limit_segments(self.tail_max(&read(&self.state)) / 4);
+        }
     }
 
     /// Leaves a checkpoint behind where many commits would else be read one by one by whoever opens the cache next (network drives).
@@ -260,14 +290,20 @@ impl Engine {
 
     /// Spreads the steps that are due over the writes until the next checkpoint.
     fn plan_next_step(&self) {
-        let (len, debt) = {
+        let (len, tail, tail_max, debt) = {
             let state = read(&self.state);
-            (state.delta.len(), state.levels.debt() + if self.garbage_is_over(&state) { STEP_ROWS } else { 0 })
+            let debt = state.levels.debt() + if self.garbage_is_over(&state) { STEP_ROWS } else { 0 };
+            (state.delta.len(), state.position.saturating_sub(state.covered), self.tail_max(&state), debt)
         };
-        let steps = usize::try_from(debt.div_ceil(STEP_ROWS)).unwrap_or(usize::MAX);
-        let room = self.options.delta_entries_max.saturating_sub(len);
-        let next = if steps == 0 { 0 } else { len + (room / (steps + 1)).max(1) };
-        self.maintenance.next_step.store(next, Ordering::Relaxed);
+        let steps = debt.div_ceil(STEP_ROWS);
+        let room = self.options.delta_entries_max.saturating_sub(len) as u64;
+        let (next, next_tail) = if steps == 0 {
+            (0, 0)
+        } else {
+            (len as u64 + (room / (steps + 1)).max(1), tail + (tail_max.saturating_sub(tail) / (steps + 1)).max(1))
+        };
+        self.maintenance.next_step.store(usize::try_from(next).unwrap_or(usize::MAX), Ordering::Relaxed);
+        self.maintenance.next_step_tail.store(next_tail, Ordering::Relaxed);
     }
 
     pub(crate) fn new_id(&self) -> Result<u64> {
@@ -405,23 +441,25 @@ impl Engine {
         Ok(true)
     }
 
-    /// Returns whether garbage is more than the set fraction of the live bytes of the log.
-    fn garbage_is_over(&self, state: &crate::cache::state::State) -> bool {
+    /// Returns whether garbage is more than the set fraction of the live bytes of the log. What no fold can take away yet (the segment that
+    /// is written to, and what no checkpoint covers) is not counted in: it will be.
+    fn garbage_is_over(&self, state: &State) -> bool {
+        if let Some(local) = &self.local {
+            let parts = parts_of(state, local);
+            let total: u64 = parts.iter().map(|part| part.len).sum();
+            let live: u64 = parts.iter().map(|part| part.live).sum();
+            return total > live.saturating_add(state.tuning.garbage_max(live, self.options.garbage_len_min));
+        }
         let live: u64 = state.usage.values().sum();
-        let total = self.log_bytes(state) + state.folds.iter().map(|f| f.len).sum::<u64>();
-        total > (64 << 10) + live + live.saturating_mul(state.tuning.garbage_percent) / 100 && total > live
+        let total = Self::shared_log_bytes(state) + state.folds.iter().map(|f| f.len).sum::<u64>();
+        total > live.saturating_add(state.tuning.garbage_max(live, self.options.garbage_len_min))
     }
 
-    fn log_bytes(&self, state: &crate::cache::state::State) -> u64 {
-        match &self.local {
-            Some(local) => local.bytes(),
-            // A shared log's commits are folded once they are many, whatever lives of them.
-            None => {
-                let folded = state.folds.last().map_or(0, |f| f.to >> crate::log::ADDR_OFFSET_BITS);
-                let live: u64 = state.usage.values().sum();
-                if state.covered.saturating_sub(folded) >= SHARED_FOLD_COMMITS { u64::MAX / 4 } else { live }
-            }
-        }
+    /// A shared log's commits are folded once they are many, whatever lives of them.
+    fn shared_log_bytes(state: &State) -> u64 {
+        let folded = state.folds.last().map_or(0, |f| f.to >> crate::log::ADDR_OFFSET_BITS);
+        let live: u64 = state.usage.values().sum();
+        if state.covered.saturating_sub(folded) >= SHARED_FOLD_COMMITS { u64::MAX / 4 } else { live }
     }
 
     /// Folds the part of the log with the most garbage, if there is too much.
@@ -463,34 +501,24 @@ impl Engine {
             let to = state.covered.min(first + 4 * SHARED_FOLD_COMMITS);
             return (to > first).then(|| (from, to << crate::log::ADDR_OFFSET_BITS, Vec::new()));
         };
-        let mut parts: Vec<(u64, u64, u64, Option<u64>)> = state.folds.iter().map(|f| (f.from, f.to, f.len, Some(f.id))).collect();
-        parts.extend(
-            local
-                .sealed()
-                .into_iter()
-                .filter(|(from, to)| *to <= state.covered && !state.folds.iter().any(|f| f.from < *to && *from < f.to))
-                .map(|(from, to)| (from, to, to - from, None)),
-        );
-        parts.sort_unstable();
-        let live = |from: u64, to: u64| live_within(&state.usage, state.bucket_bits, from, to);
-        let worth = |part: &(u64, u64, u64, Option<u64>)| live(part.0, part.1).saturating_mul(100) / part.2.max(1);
+        let parts = parts_of(&state, local);
+        let worth = |part: &Part| part.live.saturating_mul(100) / part.len.max(1);
         let (at, worst) = parts.iter().enumerate().min_by_key(|(_, part)| worth(part))?;
         if worth(worst) > FOLD_LIVE_MAX {
             return None;
         }
         // Neighbours come along while the copying stays small, so that folds do not become many.
-        let (mut low, mut high, mut bytes) = (at, at, live(worst.0, worst.1));
-        while high + 1 < parts.len() && parts[high + 1].0 == parts[high].1 && bytes + live(parts[high + 1].0, parts[high + 1].1) <= FOLD_LEN
-        {
+        let (mut low, mut high, mut bytes) = (at, at, worst.live);
+        while high + 1 < parts.len() && parts[high + 1].from == parts[high].to && bytes + parts[high + 1].live <= FOLD_LEN {
             high += 1;
-            bytes += live(parts[high].0, parts[high].1);
+            bytes += parts[high].live;
         }
-        while low > 0 && parts[low - 1].1 == parts[low].0 && bytes + live(parts[low - 1].0, parts[low - 1].1) <= FOLD_LEN {
+        while low > 0 && parts[low - 1].to == parts[low].from && bytes + parts[low - 1].live <= FOLD_LEN {
             low -= 1;
-            bytes += live(parts[low].0, parts[low].1);
+            bytes += parts[low].live;
         }
-        let replaces = parts[low..=high].iter().filter_map(|part| part.3).collect();
-        Some((parts[low].0, parts[high].1, replaces))
+        let replaces = parts[low..=high].iter().filter_map(|part| part.fold).collect();
+        Some((parts[low].from, parts[high].to, replaces))
     }
 
     /// Collects the live entries whose addresses lie within `from..to`.
@@ -596,6 +624,27 @@ impl Engine {
             retired.push_back((now, Retired::Fold(id)));
         }
     }
+}
+
+/// A part of a local log that a fold can take in: a sealed segment that a checkpoint covers, or a fold.
+struct Part {
+    from: u64,
+    to: u64,
+    /// What it takes on disk, and about how much of that lives.
+    len: u64,
+    live: u64,
+    fold: Option<u64>,
+}
+
+/// Returns all parts that can be folded, in order.
+fn parts_of(state: &State, local: &LocalLog) -> Vec<Part> {
+    let part = |from, to, len, fold| Part { from, to, len, live: live_within(&state.usage, state.bucket_bits, from, to), fold };
+    let mut parts: Vec<Part> = state.folds.iter().map(|f| part(f.from, f.to, f.len, Some(f.id))).collect();
+    let sealed = local.sealed().into_iter();
+    let raw = sealed.filter(|(from, to)| *to <= state.covered && !state.folds.iter().any(|f| f.from < *to && *from < f.to));
+    parts.extend(raw.map(|(from, to)| part(from, to, to - from, None)));
+    parts.sort_unstable_by_key(|part| part.from);
+    parts
 }
 
 /// Returns about how many live bytes lie within `from..to`; buckets at the edges count in part.

@@ -305,6 +305,7 @@ fn build(
         }
     }
     engine.note_look();
+    engine.limit_segments();
     drop(cursor);
     Ok(engine)
 }

@@ -44,6 +44,11 @@ pub struct Options {
     pub settings: Vec<(String, Setting)>,
     /// Entries that a process keeps in memory before one of them writes an index run (default 16,384).
     pub delta_entries_max: usize,
+    /// Bytes of a local log behind the newest checkpoint before a process makes one (default 32 MiB; at most a 32nd of `size_limit`): what
+    /// opening replays at most, and what cannot be folded yet.
+    pub tail_len_max: u64,
+    /// Bytes of garbage that are not worth a fold, whatever lives (default 8 MiB: one segment of the log; at most a 64th of `size_limit`).
+    pub garbage_len_min: u64,
     /// How long names that may still be read are kept on network drives (default 600 s).
     pub grace: Duration,
     /// How many threads read commits when many are to be caught up with (shared mode; default 8, 1: none but the caller's).
@@ -62,6 +67,8 @@ impl Default for Options {
             read_only: false,
             settings: Vec::new(),
             delta_entries_max: 16 << 10,
+            tail_len_max: 32 << 20,
+            garbage_len_min: 8 << 20,
             grace: Duration::from_secs(600),
             readers: 8,
             chance: Arc::new(OsChance),
@@ -219,6 +226,11 @@ impl Default for Tuning {
 }
 
 impl Tuning {
+    /// Returns how many bytes of garbage may lie beside so many live ones: the set fraction of them, or `least` if that is more.
+    pub(crate) fn garbage_max(&self, live: u64, least: u64) -> u64 {
+        (live.saturating_mul(self.garbage_percent) / 100).max(least.min(self.size_limit / 64))
+    }
+
     /// Decodes the settings that matter; one that makes no sense is taken for its default.
     pub(crate) fn of(settings: &BTreeMap<String, Setting>) -> Self {
         let mut tuning = Self::default();

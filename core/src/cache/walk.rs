@@ -3,7 +3,6 @@
 use crate::cache::Cache;
 use crate::cache::apply::{Queue, excluded};
 use crate::cache::engine::Engine;
-use crate::cache::options::Tuning;
 use crate::cache::state::State;
 use crate::cache::value::Hit;
 use crate::clock::Deadline;
@@ -254,10 +253,9 @@ impl Engine {
 
     /// Returns whether the live entries, with the garbage that may lie around them, are over the size limit.
     pub(crate) fn is_over_limit(&self, state: &State, more: u64) -> bool {
-        let Tuning { size_limit, garbage_percent, .. } = state.tuning;
         let in_log = state.counters.live_bytes.saturating_sub(state.counters.blob_bytes);
-        let with_garbage = in_log.saturating_add(in_log.saturating_mul(garbage_percent) / 100);
-        with_garbage.saturating_add(state.counters.blob_bytes).saturating_add(more) > size_limit
+        let garbage = state.tuning.garbage_max(in_log, self.options.garbage_len_min);
+        in_log.saturating_add(garbage).saturating_add(state.counters.blob_bytes).saturating_add(more) > state.tuning.size_limit
     }
 
     /// Returns what the files take: index runs, folds, the log that is not folded, blobs.

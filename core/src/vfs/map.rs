@@ -5,6 +5,7 @@
 //! two processes do change at once (the tail) is reached through atomics alone.
 #![expect(unsafe_code, reason = "mapped memory has no safe interface; every block says why it is sound")]
 
+use rustix::mm::Advice;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU64;
@@ -90,6 +91,21 @@ impl Map {
         // SAFETY: inside the region (checked) and unpublished, so nobody holds a slice of it; `bytes` cannot overlap it for the
         // same reason.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.as_ptr().add(offset), bytes.len()) };
+    }
+
+    /// Asks the kernel for the pages of a range at once, which costs less than a fault for each when it is written to. A hint: a kernel
+    /// that cannot (before Linux 5.14) is not asked twice by its caller, and the pages come by their faults.
+    pub fn populate(&self, offset: usize, len: usize) {
+        let page = rustix::param::page_size();
+        let end = offset.saturating_add(len).min(self.len);
+        let start = offset - offset % page;
+        if !self.writable || start >= end || self.start.as_ptr().align_offset(page) != 0 {
+            return;
+        }
+        // SAFETY: whole pages from inside the region to its end at most (a mapping ends with its last page); populating changes no byte.
+        let result = unsafe { rustix::mm::madvise(self.start.as_ptr().add(start).cast(), end - start, Advice::LinuxPopulateWrite) };
+        // What could not be had now is had, or fails, when it is written to.
+        debug_assert!(result != Err(rustix::io::Errno::FAULT), "the region is mapped");
     }
 
     /// Returns the shared word at `offset`.

@@ -65,6 +65,8 @@ impl Config {
         Options {
             profile: Some(if self.shared { ProfileOverride::Shared } else { ProfileOverride::Local }),
             delta_entries_max: self.delta_entries_max,
+            garbage_len_min: 64 << 10,
+            tail_len_max: 4 << 10,
             settings: settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             chance,
             ..Options::default()

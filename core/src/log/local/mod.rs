@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{self, Frame};
 use crate::format::{Marker, Record};
 use crate::publish::Gate;
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::vfs::{OpenMode, Vfs};
 use segments::{Segment, Segments};
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use tail::Tail;
 
 /// The position of the first frame; 0 means "none".
 pub const FIRST_POSITION: u64 = 64;
-/// Room in a cache's first segment, in bytes. Each further one is twice as large, up to [`SEGMENT_LEN_MAX`].
+/// Room in a cache's first segment, in bytes. Each further one is twice as large, up to [`SEGMENT_LEN_MAX`] (less in a small cache).
 const SEGMENT_LEN_MIN: u64 = 256 << 10;
 const SEGMENT_LEN_MAX: u64 = 8 << 20;
 /// Bodies from this length on are written by `pwrite`: one call is cheaper than a page fault for every page.
@@ -56,6 +56,8 @@ pub struct LocalLog {
     gate: Gate,
     /// Group commit: whoever holds it syncs for all who wait.
     syncing: Mutex<()>,
+    /// Room in the largest segments that this process makes.
+    segment_len_max: AtomicU64,
 }
 
 impl LocalLog {
@@ -86,7 +88,7 @@ impl LocalLog {
         let tail = Tail::open(&*vfs, dir, options.read_only)?;
         let seed = marker.seed();
         let segments = Segments::open(vfs, dir, seed, !options.read_only)?;
-        let log = Self { clock, dir: dir.to_owned(), seed, tail, segments, gate: Gate::default(), syncing: Mutex::new(()) };
+        let log = Self { clock, dir: dir.to_owned(), seed, tail, segments, gate: Gate::default(), syncing: Mutex::new(()), segment_len_max: AtomicU64::new(SEGMENT_LEN_MAX) };
         if !log.tail.is_valid(options.boot) {
             if options.read_only {
                 return Err(
@@ -111,6 +113,11 @@ impl LocalLog {
     #[inline]
     pub fn end(&self) -> u64 {
         self.tail.end()
+    }
+
+    /// Says how long segments may be: their space is reserved when they are made, so a small cache wants small ones.
+    pub fn limit_segments(&self, len: u64) {
+        self.segment_len_max.store(len.clamp(SEGMENT_LEN_MIN, SEGMENT_LEN_MAX), Ordering::Relaxed);
     }
 
     /// Returns what the checkpoint commits say that `tail` remembers: a recovery may start from any of them.
@@ -271,7 +278,7 @@ impl LocalLog {
             self.tail.publish(start);
             *cursor = Cursor { position: start, chain: sum };
         }
-        let capacity = (last * 2).clamp(SEGMENT_LEN_MIN, SEGMENT_LEN_MAX).max(need).next_multiple_of(4096);
+        let capacity = (last * 2).clamp(SEGMENT_LEN_MIN, self.segment_len_max.load(Ordering::Relaxed)).max(need).next_multiple_of(4096);
         self.segments.create(cursor.position, capacity, self.tail.durable_checkpoint())
     }
 
@@ -346,7 +353,7 @@ fn write_part(segment: &Segment, offset: usize, bytes: &[u8]) -> Result<()> {
     if offset + bytes.len() > segment.map.len() {
         return Err(Error::new(ErrorKind::Damaged, "the file was cut short:").at(&segment.path));
     }
-    segment.map.write(offset, bytes);
+    segment.write(offset, bytes);
     Ok(())
 }
 

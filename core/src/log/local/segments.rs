@@ -4,12 +4,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{SEGMENT_HEADER_LEN, SegmentHeader};
 use crate::format::wire::Malformed;
 use crate::log::Bytes;
-use crate::sync::{RwLock, read, write};
+use crate::sync::{AtomicUsize, Ordering, RwLock, read, write};
 use crate::vfs::{Map, OpenMode, Vfs, VfsFile};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Bytes whose pages a writer asks for at once.
+const POPULATE_LEN: usize = 256 << 10;
 
 /// A mapped segment.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Segment {
     pub(super) path: PathBuf,
     pub(super) map: Arc<Map>,
     pub(super) file: Arc<dyn VfsFile>,
+    /// The offset up to which this process has asked for the pages that it writes to.
+    populated: AtomicUsize,
 }
 
 impl Segment {
@@ -33,6 +38,24 @@ impl Segment {
     #[inline]
     pub(super) fn offset(&self, position: u64) -> usize {
         usize::try_from(position - self.start).unwrap_or(usize::MAX / 2) + SEGMENT_HEADER_LEN
+    }
+
+    /// Writes unpublished bytes at an offset of the file, through the mapping. The caller holds the lock.
+    #[inline]
+    pub(super) fn write(&self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        if end > self.populated.load(Ordering::Relaxed) {
+            self.populate(offset, end);
+        }
+        self.map.write(offset, bytes);
+    }
+
+    #[cold]
+    fn populate(&self, offset: usize, end: usize) {
+        let from = offset.max(self.populated.load(Ordering::Relaxed));
+        let to = (end + POPULATE_LEN).next_multiple_of(POPULATE_LEN);
+        self.map.populate(from, to - from);
+        self.populated.store(to, Ordering::Relaxed);
     }
 
     /// Returns everything from `position` to `end` (at most to the segment's end).
@@ -132,7 +155,7 @@ impl Segments {
         let len = file.len().map_err(|e| Error::io("look at", &path, e))?.min(SEGMENT_HEADER_LEN as u64 + capacity);
         let len = usize::try_from(len).map_err(|_| damaged("too long a segment:"))?;
         let map = file.map(len, self.writable).map_err(|e| Error::io("map", &path, e))?;
-        Ok(Arc::new(Segment { start, capacity, path, map, file }))
+        Ok(Arc::new(Segment { start, capacity, path, map, file, populated: AtomicUsize::new(0) }))
     }
 
     /// Makes the segment that starts at `start` with room for `capacity` bytes of frames. The caller holds the lock.
