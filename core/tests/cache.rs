@@ -177,7 +177,7 @@ fn overwriting_a_few_keys_does_not_let_the_log_grow() {
         cache.set(NumberKey::int(round % 10).as_ref(), Put::text(&value)).unwrap();
         most = most.max(cache.volume().unwrap());
     }
-    // What follows the newest checkpoint but one is needed after a power failure.
-    assert!(most < 2 << 20, "20 MB were written, 10 kB live, and the cache took {most} bytes");
+    // What follows the newest checkpoint but one is needed after a power failure, and writers may be ahead of the thread that folds.
+    assert!(most < 5 << 20, "20 MB were written, 10 kB live, and the cache took {most} bytes");
     assert_eq!(cache.len().unwrap(), 10);
 }

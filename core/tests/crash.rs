@@ -39,10 +39,16 @@ impl Setup {
             ("garbage_percent".to_owned(), Setting::Int(5)),
             ("cull_limit".to_owned(), Setting::Int(0)),
         ];
-        let options =
-            Options { profile: Some(self.mode), durability: self.durability, delta_entries_max: 6,
+        let options = Options {
+            profile: Some(self.mode),
+            durability: self.durability,
+            delta_entries_max: 6,
             garbage_len_min: 64 << 10,
-            tail_len_max: 4 << 10, settings, chance, ..Options::default() };
+            tail_len_max: 4 << 10,
+            settings,
+            chance,
+            ..Options::default()
+        };
         Cache::open_on(Arc::new(vfs.clone()), Arc::new(ManualClock::default()), Path::new(DISK), options, boot)
     }
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,34 @@ def test_forked_children_count_exactly_with_the_object_of_the_parent(cache: Cach
 
     run_in_children(4, work)
     assert cache["count"] == 2000
+
+
+def test_a_child_forked_while_maintenance_goes_on_beside_the_writes_works_and_so_does_its_parent(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    for turn in range(6):
+        for number in range(20_000):  # enough for a checkpoint, which a thread of the parent is then busy with
+            cache[number] = turn
+
+        def work(child: int, turn: int = turn) -> None:
+            assert cache[19_999] == turn
+            for number in range(17_000):
+                cache[(child, number)] = turn
+
+        run_in_children(2, work)
+    assert [cache[(child, 16_999)] for child in range(2)] == [5, 5]
+    assert len(cache) == 20_000 + 2 * 17_000
+    cache.close()
+    assert cache.check() == []
+
+
+def test_closing_waits_for_the_thread_beside_the_writes(tmp_path: Path) -> None:
+    for turn in range(10):
+        with Cache(tmp_path / str(turn)) as cache:
+            for number in range(16_500):
+                cache[number] = number
+        before = sorted(path for path in (tmp_path / str(turn)).rglob("*"))
+        time.sleep(0.05)
+        assert sorted(path for path in (tmp_path / str(turn)).rglob("*")) == before
 
 
 def test_of_many_that_add_or_pull_at_once_one_wins(cache: Cache) -> None:

@@ -12,6 +12,7 @@ use crate::cache::manifest::Manifest;
 use crate::cache::options::{Durability, Options};
 use crate::cache::state::{Applied, Rebuild, State};
 use crate::cache::transact::Transactions;
+use crate::cache::worker::Worker;
 use crate::clock::{Clock, Deadline};
 use crate::compaction::FoldFiles;
 use crate::error::{Error, ErrorKind, Result};
@@ -68,6 +69,7 @@ pub(crate) struct Engine {
     pub(crate) accesses: Accesses,
     pub(crate) group: Group,
     pub(crate) maintenance: Maintenance,
+    pub(crate) worker: Worker,
     pub(crate) transaction: Transactions,
     pub(crate) closed: AtomicBool,
 }

@@ -3,6 +3,7 @@
 use crate::cache::engine::Engine;
 use crate::cache::open::open;
 use crate::cache::options::Options;
+use crate::cache::worker::Worker;
 use crate::clock::{Clock, OsClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
@@ -32,7 +33,7 @@ pub struct Cache {
 #[derive(Debug)]
 struct Handle {
     generation: u32,
-    engine: ManuallyDrop<Engine>,
+    engine: ManuallyDrop<Arc<Engine>>,
     in_child: OnceLock<Arc<Handle>>,
 }
 
@@ -41,18 +42,24 @@ impl Drop for Handle {
         if self.generation != fork::generation() {
             return; // the parent's: left alone
         }
+        self.engine.worker.stop();
         drop_engine(&mut self.engine);
     }
 }
 
 #[expect(unsafe_code, reason = "the one way to leave a field undropped in a forked child")]
-fn drop_engine(engine: &mut ManuallyDrop<Engine>) {
+fn drop_engine(engine: &mut ManuallyDrop<Arc<Engine>>) {
     // SAFETY: called once, from `Handle::drop`, after which the field is never touched again.
     unsafe { ManuallyDrop::drop(engine) };
 }
 
 impl Handle {
-    fn new(engine: Engine) -> Self {
+    /// `beside`: a thread does the maintenance, if the cache is local.
+    fn new(engine: Engine, beside: bool) -> Self {
+        let engine = Arc::new(engine);
+        if beside && engine.is_local() {
+            Worker::enable(&engine);
+        }
         Self { generation: fork::generation(), engine: ManuallyDrop::new(engine), in_child: OnceLock::new() }
     }
 }
@@ -65,15 +72,17 @@ impl Cache {
     /// cache, `Io`, `Timeout`.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         let boot = crate::log::local::boot_id(&OsVfs);
-        Self::open_on(Arc::new(OsVfs), Arc::new(OsClock), dir, options, boot)
+        let engine = open(Arc::new(OsVfs), Arc::new(OsClock), dir, options, boot)?;
+        Ok(Self { first: Arc::new(Handle::new(engine, true)) })
     }
 
-    /// Opens a cache on a given file system and clock; `boot` identifies the running kernel. For tests and simulations.
+    /// Opens a cache on a given file system and clock; `boot` identifies the running kernel. For tests and simulations: maintenance is done
+    /// inside the writes, not by a thread beside them.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn open_on(vfs: Arc<dyn Vfs>, clock: Arc<dyn Clock>, dir: &Path, options: Options, boot: u64) -> Result<Self> {
-        Ok(Self { first: Arc::new(Handle::new(open(vfs, clock, dir, options, boot)?)) })
+        Ok(Self { first: Arc::new(Handle::new(open(vfs, clock, dir, options, boot)?, false)) })
     }
 
     /// Returns the directory.
@@ -97,6 +106,7 @@ impl Cache {
         if engine.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        engine.worker.stop();
         engine.finish()
     }
 
@@ -125,7 +135,7 @@ impl Cache {
             // Settings given at the first opening were stored then.
             let options = Options { settings: Vec::new(), ..parent.options.clone() };
             let engine = open(Arc::clone(&parent.vfs), Arc::clone(&parent.clock), &parent.dir, options, parent.boot)?;
-            let child = Arc::new(Handle::new(engine));
+            let child = Arc::new(Handle::new(engine, parent.worker.is_enabled()));
             handle = handle.in_child.get_or_init(|| child);
         }
     }

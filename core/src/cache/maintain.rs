@@ -14,8 +14,7 @@ use crate::compaction::fold::{FoldBuilder, write_new};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::body::AccessesBuilder;
 use crate::format::{BodyBuilder, Place, Record};
-use crate::index::{Direction, Layers, Levels, Order, Slice, Span, Walker, file_name, flush};
-use crate::log::Cursor;
+use crate::index::{Delta, Direction, Layers, Levels, Order, Slice, Span, Walker, file_name, flush};
 use crate::log::local::LocalLog;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock, read, write};
 use crate::vfs::{OpenMode, VfsFile};
@@ -28,6 +27,8 @@ use std::time::Duration;
 const STEP_ROWS: u64 = 8192;
 /// Bytes of a local log that are not worth a checkpoint, however small the cache must be.
 const TAIL_LEN_MIN: u64 = 256 << 10;
+/// How many times what is due maintenance may fall behind before writers wait for it a little.
+const FAR: usize = 2;
 /// Live bytes that a fold gathers, about: what one step may copy.
 const FOLD_LEN: u64 = 4 << 20;
 /// A fold is not worth its copying while at least so much of its part of the log lives, in hundredths.
@@ -43,9 +44,6 @@ const RETIRED_GRACE: Duration = Duration::from_secs(60);
 
 /// A process reads the whole index for damage that it met at most this often.
 const REPAIR_PAUSE: Duration = Duration::from_secs(300);
-
-/// The run files that a checkpoint is made of, by id, and what names them.
-pub(crate) type Image = (Vec<(u64, Vec<u8>)>, Manifest);
 
 /// A file that goes later.
 #[derive(Debug, Clone, Copy)]
@@ -191,13 +189,20 @@ impl Engine {
     #[inline]
     pub(crate) fn after_write(&self, deadline: Deadline) {
         if self.maintenance.is_due() && !self.transaction.is_mine() {
-            self.maintain(deadline);
+            self.maintain_somewhere(deadline);
         }
     }
 
     #[cold]
-    fn maintain(&self, deadline: Deadline) {
-        let Some(turn) = self.take_turn() else { return };
+    fn maintain_somewhere(&self, deadline: Deadline) {
+        if !self.maintain_beside(deadline) {
+            self.maintain(deadline);
+        }
+    }
+
+    /// Does one step of what is due. `false` if somebody else is at it.
+    pub(crate) fn maintain(&self, deadline: Deadline) -> bool {
+        let Some(turn) = self.take_turn() else { return false };
         let deadline = deadline.min(self.deadline());
         self.maintenance.due.store(false, Ordering::Relaxed);
         let (len, tail, tail_max) = {
@@ -221,6 +226,19 @@ impl Engine {
         }
         self.remove_retired(false);
         drop(turn);
+        true
+    }
+
+    /// Returns whether a thread of this process is doing maintenance.
+    pub(crate) fn is_maintaining(&self) -> bool {
+        self.maintenance.busy.load(Ordering::Acquire)
+    }
+
+    /// Returns whether writers are far ahead of the thread that does maintenance beside them.
+    pub(crate) fn is_far_behind(&self) -> bool {
+        let state = read(&self.state);
+        state.delta.len() >= self.options.delta_entries_max * FAR
+            || state.position.saturating_sub(state.covered) >= self.tail_max(&state) * FAR as u64
     }
 
     /// Returns how many bytes of a local log may lie behind the newest checkpoint.
@@ -350,30 +368,30 @@ impl Engine {
 
     /// Writes the delta as a run, and publishes a checkpoint that names it.
     pub(crate) fn checkpoint(&self, deadline: Deadline) -> Result<()> {
-        let (files, manifest) = {
+        // Most of what must be durable before the checkpoint is made so now: the commits that come in between are replayed once more.
+        self.log.sync()?;
+        // Writers wait for the copy alone, not for the run that is made of it.
+        let (delta, levels, mut manifest) = {
             let cursor = self.lock_cursor(deadline)?;
-            self.image(&read(&self.state), *cursor)?
+            let state = read(&self.state);
+            (state.delta.snapshot(), state.levels.clone(), state.manifest(*cursor, &state.levels))
         };
-        for (id, bytes) in &files {
-            self.write_run(*id, bytes)?;
-        }
+        manifest.levels = encoded(&self.write_delta(&delta, &levels)?);
         self.publish_checkpoint(&manifest, deadline)
     }
 
-    /// Returns what a checkpoint of a state consists of: the files of its delta, and what names them.
-    fn image(&self, state: &State, cursor: Cursor) -> Result<Image> {
-        self.image_over(state, cursor, &state.levels)
-    }
-
-    /// As [`Self::image`], with other runs under the delta.
-    pub(crate) fn image_over(&self, state: &State, cursor: Cursor, levels: &Levels) -> Result<Image> {
-        let deltas = [&state.delta];
+    /// Writes a delta as a run. Returns the levels with the run on top.
+    pub(crate) fn write_delta(&self, delta: &Delta, levels: &Levels) -> Result<Levels> {
+        let deltas = [delta];
         let layers = Layers { deltas: &deltas, levels, files: &self.files };
-        let built = flush(&state.delta, self.marker.seed(), |hash| layers.runs_may_hold(hash));
-        let ids = built.iter().map(|_| self.new_id()).collect::<Result<Vec<u64>>>()?;
-        let slices = built.iter().zip(&ids).map(|(built, id)| Slice::of(*id, built)).collect();
-        let manifest = state.manifest(cursor, &levels.push(slices));
-        Ok((ids.into_iter().zip(built.into_iter().map(|b| b.bytes)).collect(), manifest))
+        let built = flush(delta, self.marker.seed(), |hash| layers.runs_may_hold(hash));
+        let mut slices = Vec::with_capacity(built.len());
+        for built in &built {
+            let id = self.new_id()?;
+            self.write_run(id, &built.bytes)?;
+            slices.push(Slice::of(id, built));
+        }
+        Ok(levels.push(slices))
     }
 
     /// Publishes a checkpoint whose files are written.

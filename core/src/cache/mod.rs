@@ -2,7 +2,7 @@
 //!
 //! A [`Cache`] is a cheap handle, shared by threads, that goes on working in a forked child. Calls are grouped as `read` (look-ups), `write`
 //! (changes), `walk` (ordered walks, expiry, eviction), `transact`; underneath are the `engine` (log and state of this process), the `state`
-//! and what records do to it (`apply`), and `maintain` (checkpoints, merges, folds).
+//! and what records do to it (`apply`), and `maintain` (checkpoints, merges, folds), which a `worker` does beside the writes.
 
 mod accesses;
 mod apply;
@@ -21,6 +21,7 @@ mod state;
 mod transact;
 mod value;
 mod walk;
+mod worker;
 mod write;
 
 pub use handle::Cache;

@@ -7,6 +7,7 @@ use crate::cache::group::Group;
 use crate::cache::maintain::Maintenance;
 use crate::cache::options::{Durability, Options, ProfileOverride, Setting, Tuning};
 use crate::cache::state::State;
+use crate::cache::worker::Worker;
 use crate::chance::{self, Chance};
 use crate::clock::{Clock, Deadline};
 use crate::compaction::FoldFiles;
@@ -293,6 +294,7 @@ fn build(
         accesses: Accesses::default(),
         group: Group::default(),
         maintenance: Maintenance::default(),
+        worker: Worker::default(),
         transaction: crate::cache::transact::Transactions::default(),
         closed: AtomicBool::new(false),
     };

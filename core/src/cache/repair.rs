@@ -221,10 +221,7 @@ impl Engine {
         let deltas = [&state.delta];
         let layers = Layers { deltas: &deltas, levels, files: &self.files };
         let totals = count(&layers, state)?;
-        let (files, mut manifest) = self.image_over(state, cursor, levels)?;
-        for (id, bytes) in &files {
-            self.write_run(*id, bytes)?;
-        }
+        let mut manifest = state.manifest(cursor, &self.write_delta(&state.delta, levels)?);
         manifest.counters = totals.counters;
         manifest.usage = totals.usage;
         Ok(manifest)

@@ -28,7 +28,7 @@ pub struct Delta {
     views: [OnceLock<View>; Order::COUNT],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Cell {
     hash: u64,
     entry: Option<OwnedEntry>,
@@ -39,6 +39,13 @@ impl Delta {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns a copy, without the ordered views.
+    #[must_use]
+    pub fn snapshot(&self) -> Self {
+        let (table, cells, free) = (self.table.clone(), self.cells.clone(), self.free.clone());
+        Self { table, cells, free, payload: self.payload, tombstones: self.tombstones, views: Default::default() }
     }
 
     /// Returns how many entries it has, tombstones included.

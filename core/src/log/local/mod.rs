@@ -88,7 +88,16 @@ impl LocalLog {
         let tail = Tail::open(&*vfs, dir, options.read_only)?;
         let seed = marker.seed();
         let segments = Segments::open(vfs, dir, seed, !options.read_only)?;
-        let log = Self { clock, dir: dir.to_owned(), seed, tail, segments, gate: Gate::default(), syncing: Mutex::new(()), segment_len_max: AtomicU64::new(SEGMENT_LEN_MAX) };
+        let log = Self {
+            clock,
+            dir: dir.to_owned(),
+            seed,
+            tail,
+            segments,
+            gate: Gate::default(),
+            syncing: Mutex::new(()),
+            segment_len_max: AtomicU64::new(SEGMENT_LEN_MAX),
+        };
         if !log.tail.is_valid(options.boot) {
             if options.read_only {
                 return Err(
