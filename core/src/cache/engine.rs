@@ -323,12 +323,21 @@ impl Engine {
 
     /// Publishes a commit and returns what came of it. The caller holds the exclusive lock in local mode.
     pub(crate) fn publish(&self, body: &BodyBuilder, decided_on: Option<u64>, deadline: Deadline) -> Result<Committed> {
+        self.publish_as(body, decided_on, false, deadline)
+    }
+
+    /// The same for what nobody is told of (see [`Proposal::quiet`]).
+    pub(crate) fn publish_quietly(&self, body: &BodyBuilder, deadline: Deadline) -> Result<Committed> {
+        self.publish_as(body, None, true, deadline)
+    }
+
+    fn publish_as(&self, body: &BodyBuilder, decided_on: Option<u64>, quiet: bool, deadline: Deadline) -> Result<Committed> {
         let durable = self.options.durability == Durability::Host;
         let mut cursor = self.lock_cursor(deadline)?;
         loop {
             self.mend_state(&mut cursor, deadline)?;
             let checkpoint = read(&self.state).checkpoint_at;
-            let proposal = Proposal { body, decided_on, durable, checkpoint };
+            let proposal = Proposal { body, decided_on, durable, quiet, checkpoint };
             let mut live = Live { engine: self, applied: Applied::default(), checkpoint: None };
             let published = self.log.publish(&mut cursor, proposal, &mut live, deadline);
             let applied = std::mem::take(&mut live.applied);

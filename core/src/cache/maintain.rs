@@ -263,10 +263,20 @@ impl Engine {
         if !self.is_local() && commits >= CLOSE_CHECKPOINT_COMMITS {
             let turn = self.take_turn();
             // It saves others time, no more: closing does not fail for it.
-            if turn.is_some() && self.checkpoint(self.deadline()).is_err() {
+            if turn.is_some() && self.checkpoint(self.deadline()).and_then(|()| self.name_checkpoint()).is_err() {
                 self.maintenance.due.store(true, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Makes the newest commit name the newest checkpoint: who opens the cache is led there by the newest commit, and a checkpoint cannot name
+    /// itself (another may have come first). Not where somebody wrote since, whose commit names it or will.
+    fn name_checkpoint(&self) -> Result<()> {
+        let is_newest = {
+            let state = read(&self.state);
+            state.checkpoint_at + 1 == state.position
+        };
+        if is_newest { self.commit(&BodyBuilder::default(), self.deadline()).map(drop) } else { Ok(()) }
     }
 
     pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {

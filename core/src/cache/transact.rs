@@ -251,15 +251,20 @@ impl Engine {
     }
 
     fn begin_locked(&self, deadline: Deadline) -> Result<()> {
-        if !self.is_local() {
+        let cursor = if self.is_local() {
+            let mut cursor = self.lock_cursor(deadline)?;
+            self.catch_up(&mut cursor, deadline)?;
+            cursor
+        } else {
             let mut body = BodyBuilder::default();
             let ms = u32::try_from(HOLD.as_millis()).unwrap_or(u32::MAX);
             body.push(&Record::Hold { owner: self.me, ms });
             self.honour_hold(deadline)?;
-            self.publish(&body, None, deadline)?;
-        }
-        let mut cursor = self.lock_cursor(deadline)?;
-        self.catch_up(&mut cursor, deadline)?;
+            // Whoever would write meets the hold where it would write, and whoever reads need not know of it. To publish it was to replay
+            // everything before it: what is decided from here on is decided on the newest state.
+            self.publish_quietly(&body, deadline)?;
+            self.lock_cursor(deadline)?
+        };
         let state = read(&self.state);
         let open = Open {
             depth: 1,

@@ -103,6 +103,9 @@ pub struct Proposal<'a> {
     pub decided_on: Option<u64>,
     /// Make it durable before it is acknowledged (shared mode always does).
     pub durable: bool,
+    /// Nobody is told that it is done, so nobody needs to see it at a look: a shared log does not ring for it. (Whoever publishes next finds it
+    /// by its name, and rings for both.)
+    pub quiet: bool,
     /// The position of the newest checkpoint commit that the proposer has replayed (0 if none): newcomers are led there.
     pub checkpoint: u64,
 }

@@ -78,7 +78,7 @@ impl Process {
     }
 
     pub fn publish_body(&mut self, body: &BodyBuilder, decided_on: Option<u64>, deadline: Deadline) -> Result<Published> {
-        let proposal = Proposal { body, decided_on, durable: true, checkpoint: self.state.checkpoint };
+        let proposal = Proposal { body, decided_on, durable: true, quiet: false, checkpoint: self.state.checkpoint };
         self.log.publish(&mut self.cursor, proposal, &mut self.state, deadline)
     }
 

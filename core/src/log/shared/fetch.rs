@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// What most commits fit into: read with one request.
 const FIRST_READ: usize = 64 << 10;
+/// Up to where a commit is read from its start for a value in it.
+const WHOLE_READ_MAX: usize = 1 << 20;
 /// What makes another thread worth its start.
 const COMMITS_A_THREAD: usize = 8;
 /// How often bytes that are not a commit are read again before they are believed.
@@ -265,12 +267,13 @@ impl SharedLog {
     /// The commit need not be whole any more: a value has a checksum of its own.
     fn read_part(&self, n: u64, offset: usize, len: usize) -> io::Result<Bytes> {
         let file = self.vfs.open(&self.commit_path(n), OpenMode::Read)?;
-        if offset + len > FIRST_READ {
+        if offset + len > WHOLE_READ_MAX {
             let mut part = vec![0; len];
             file.read_exact_at(&mut part, offset as u64)?;
             return Ok(part.into());
         }
-        let mut start = vec![0; FIRST_READ];
+        // One more than the value's end: a commit of one large value ends there, and is then seen to be whole.
+        let mut start = vec![0; FIRST_READ.max(offset + len + 1)];
         let mut have = 0;
         while have < offset + len {
             match file.read_at(&mut start[have..], have as u64)? {

@@ -87,7 +87,7 @@ impl SharedLog {
             let n = cursor.position;
             match self.claim(n, attempt, cursor, replay, deadline)? {
                 Claim::Won(free_at) => {
-                    self.acknowledge(*cursor, free_at, deadline).map_err(|e| unknown(n, e))?;
+                    self.acknowledge(*cursor, free_at, attempt.proposal.quiet, deadline).map_err(|e| unknown(n, e))?;
                     self.replay_one(cursor, &attempt.staged.bytes, replay)?;
                     return Ok(Published::At(n));
                 }
@@ -178,8 +178,9 @@ impl SharedLog {
         CommitHeader::parse(&bytes, &self.marker).ok().map(|header| header.nonce)
     }
 
-    /// What must be so before a number that was won is acknowledged: it was won truly, its name is durable, the bell is rung.
-    fn acknowledge(&self, cursor: Cursor, free_at: Duration, deadline: Deadline) -> Result<()> {
+    /// What must be so before a number that was won is acknowledged: it was won truly, its name is durable, the bell is rung (unless nobody
+    /// is told).
+    fn acknowledge(&self, cursor: Cursor, free_at: Duration, quiet: bool, deadline: Deadline) -> Result<()> {
         let n = cursor.position;
         let fresh = self.view().was_unpublished(n, self.options.grace / 100, self.clock.boot());
         if !fresh && !self.follows(cursor, deadline)? {
@@ -187,7 +188,9 @@ impl SharedLog {
             return Err(Error::new(ErrorKind::OutcomeUnknown, "the view of the log was too old"));
         }
         self.sync_log_names(deadline)?;
-        self.ring(n, deadline)?;
+        if !quiet {
+            self.ring(n, deadline)?;
+        }
         let mut view = self.view();
         view.note_unpublished(n + 1, free_at);
         view.note_contact(free_at);

@@ -84,7 +84,7 @@ impl SharedLog {
         if super::opens(&*self.vfs, &target).is_ok() {
             return Ok(());
         }
-        let staged = self.stage(&Proposal { body: &body, decided_on: None, durable: true, checkpoint: 0 }, deadline)?;
+        let staged = self.stage(&Proposal { body: &body, decided_on: None, durable: true, quiet: true, checkpoint: 0 }, deadline)?;
         let placed = self.until(deadline, "publish", &target, || match self.vfs.link(&staged.path, &target) {
             Err(e) => super::opens(&*self.vfs, &target).map_err(|_| e),
             linked => linked,
