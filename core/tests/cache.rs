@@ -1,7 +1,11 @@
 //! What the façade promises, on a real local disk and in shared mode on one.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test: helpers panic, and look at real files")]
 
-use diskcache_core::{Cache, ErrorKind, KeyOrder, KeyRef, Number, NumberKey, Options, ProfileOverride, Put, Setting};
+use diskcache_core::clock::ManualClock;
+use diskcache_core::vfs::mem::MemVfs;
+use diskcache_core::{Cache, ErrorKind, Hit, KeyOrder, KeyRef, Number, NumberKey, Options, ProfileOverride, Put, Setting};
+use std::path::Path;
+use std::sync::Arc;
 
 fn options(mode: ProfileOverride) -> Options {
     Options { profile: Some(mode), ..Options::default() }
@@ -180,4 +184,25 @@ fn overwriting_a_few_keys_does_not_let_the_log_grow() {
     // What follows the newest checkpoint but one is needed after a power failure, and writers may be ahead of the thread that folds.
     assert!(most < 5 << 20, "20 MB were written, 10 kB live, and the cache took {most} bytes");
     assert_eq!(cache.len().unwrap(), 10);
+}
+
+/// Maintenance that comes with the removal itself may fold the log and leave the removed entry out.
+#[test]
+fn what_is_popped_is_read_even_if_it_is_folded_away_at_once() {
+    for mode in [ProfileOverride::Local, ProfileOverride::Shared] {
+        let options = Options { delta_entries_max: 30, garbage_len_min: 0, tail_len_max: 256 << 10, ..options(mode) };
+        let clock = Arc::new(ManualClock::default());
+        let cache = Cache::open_on(Arc::new(MemVfs::new()), clock, Path::new("/cache"), options, 1).unwrap();
+        let value = |i: i64| format!("{i} {}", "x".repeat(500));
+        let content = |hit: Hit| String::from_utf8(hit.value.bytes().unwrap().into_owned()).unwrap();
+        for i in 0..1500 {
+            cache.set(NumberKey::int(i).as_ref(), Put::text(&value(i))).unwrap();
+            cache.push(Some("queue"), false, Put::text(&value(i))).unwrap();
+        }
+        for i in 0..1500 {
+            assert_eq!(cache.pop(NumberKey::int(i).as_ref()).unwrap().map(content), Some(value(i)), "key {i} in {mode:?}");
+            assert_eq!(cache.pull(Some("queue"), true).unwrap().map(content), Some(value(i)), "item {i} in {mode:?}");
+        }
+        assert_eq!((cache.len().unwrap(), cache.damaged_reads().unwrap()), (0, 0));
+    }
 }

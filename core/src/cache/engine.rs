@@ -8,7 +8,7 @@ use crate::cache::accesses::Accesses;
 use crate::cache::apply::Outcome;
 use crate::cache::group::Group;
 use crate::cache::maintain::Maintenance;
-use crate::cache::manifest::Manifest;
+use crate::cache::manifest::{FoldRef, Manifest};
 use crate::cache::options::{Durability, Options};
 use crate::cache::state::{Applied, Rebuild, State};
 use crate::cache::transact::Transactions;
@@ -80,6 +80,8 @@ pub(crate) struct Committed {
     pub(crate) outcomes: Vec<Outcome>,
     /// It did not count: it was decided on another state.
     pub(crate) void: bool,
+    /// The folds right after it, if it removed something: what it removed can be read by them. (A later fold leaves it out.)
+    pub(crate) folds: Vec<FoldRef>,
 }
 
 /// Replays into the state that everybody sees, one commit at a time.
@@ -349,7 +351,9 @@ impl Engine {
                 }
                 Published::At(_) => {
                     self.note_look();
-                    return Ok(Committed { outcomes: applied.outcomes, void: applied.void });
+                    let removes = applied.outcomes.iter().any(|o| matches!(o, Outcome::Removed(_) | Outcome::RemovedMany(_)));
+                    let folds = if removes { read(&self.state).folds.clone() } else { Vec::new() };
+                    return Ok(Committed { outcomes: applied.outcomes, void: applied.void, folds });
                 }
                 Published::Behind => self.reload(&mut cursor, deadline)?,
                 Published::Held => {

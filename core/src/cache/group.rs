@@ -1,6 +1,5 @@
 //! Group commit between the threads of one process, in shared mode: whoever finds nobody publishing takes along what waits.
 
-use crate::cache::apply::Outcome;
 use crate::cache::engine::{Committed, Engine};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +26,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Ticket {
     body: BodyBuilder,
-    result: Mutex<Option<Result<Vec<Outcome>>>>,
+    result: Mutex<Option<Result<Committed>>>,
 }
 
 impl Group {
@@ -38,7 +37,7 @@ impl Group {
         waiting.queue.push(Arc::clone(&ticket));
         loop {
             if let Some(result) = lock(&ticket.result).take() {
-                return result.map(|outcomes| Committed { outcomes, void: false });
+                return result;
             }
             if !waiting.leading {
                 waiting.leading = true;
@@ -70,26 +69,25 @@ fn take_batch(queue: &mut Vec<Arc<Ticket>>) -> Vec<Arc<Ticket>> {
     queue.drain(..count).collect()
 }
 
-fn publish(engine: &Engine, batch: &[Arc<Ticket>], deadline: Deadline) -> Result<Vec<Outcome>> {
+fn publish(engine: &Engine, batch: &[Arc<Ticket>], deadline: Deadline) -> Result<Committed> {
     engine.honour_hold(deadline)?;
-    let committed = match batch {
-        [one] => engine.publish(&one.body, None, deadline)?,
+    match batch {
+        [one] => engine.publish(&one.body, None, deadline),
         several => {
             let mut body = BodyBuilder::default();
             several.iter().for_each(|ticket| body.append(&ticket.body));
-            engine.publish(&body, None, deadline)?
+            engine.publish(&body, None, deadline)
         }
-    };
-    Ok(committed.outcomes)
+    }
 }
 
-fn settle(batch: &[Arc<Ticket>], published: Result<Vec<Outcome>>) {
+fn settle(batch: &[Arc<Ticket>], published: Result<Committed>) {
     match published {
-        Ok(outcomes) => {
+        Ok(Committed { outcomes, void, folds }) => {
             let mut outcomes = outcomes.into_iter();
             for ticket in batch {
                 let own = outcomes.by_ref().take(ticket.body.count() as usize).collect();
-                *lock(&ticket.result) = Some(Ok(own));
+                *lock(&ticket.result) = Some(Ok(Committed { outcomes: own, void, folds: folds.clone() }));
             }
         }
         Err(error) => batch.iter().for_each(|ticket| *lock(&ticket.result) = Some(Err(error.clone()))),

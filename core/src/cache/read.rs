@@ -1,6 +1,7 @@
 //! Looking things up.
 
 use crate::cache::engine::Engine;
+use crate::cache::manifest::FoldRef;
 use crate::cache::options::Setting;
 use crate::cache::value::{Hit, Value};
 use crate::cache::{Attempt, Cache};
@@ -151,21 +152,39 @@ impl Engine {
         }
     }
 
-    /// Returns an entry with its value as a hit; `None` if its bytes are damaged (which is counted).
-    pub(crate) fn hit(&self, found: &EntryRef<'_>, deadline: Deadline) -> Result<Option<Hit>> {
-        let fold = FoldFiles::covering(&read(&self.state).folds, found.entry.addr);
+    /// Returns an entry with its value as a hit, by the folds of a state in which the entry lives: a later fold may have left it out.
+    ///
+    /// # Errors
+    /// `Damaged` if its bytes are.
+    pub(crate) fn hit_by(&self, folds: &[FoldRef], found: &EntryRef<'_>, deadline: Deadline) -> Result<Hit> {
+        let fold = FoldFiles::covering(folds, found.entry.addr);
         let key_and_tag = (found.key.bytes.len() + found.tag.map_or(0, |t| t.bytes.len())) as u64;
-        match self.patiently(deadline, || self.value_of(&found.entry, key_and_tag, fold.as_ref(), deadline)) {
-            Ok(value) => {
-                let expire = Some(found.entry.expire_time).filter(|t| *t < f64::INFINITY);
-                Ok(Some(Hit { key: found.key.to_owned(), value, expire, tag: found.tag.map(|t| t.to_owned()) }))
+        let value = self.patiently(deadline, || self.value_of(&found.entry, key_and_tag, fold.as_ref(), deadline))?;
+        let expire = Some(found.entry.expire_time).filter(|t| *t < f64::INFINITY);
+        Ok(Hit { key: found.key.to_owned(), value, expire, tag: found.tag.map(|t| t.to_owned()) })
+    }
+
+    /// Returns what `look` finds with its value as a hit; `None` also if its bytes are damaged (which is counted). Damage may only mean that
+    /// the entry was replaced and its bytes left out of a fold between the look and the reading, so it is believed on the second look.
+    pub(crate) fn hit(&self, deadline: Deadline, mut look: impl FnMut() -> Result<Option<OwnedEntry>>) -> Result<Option<Hit>> {
+        for last in [false, true] {
+            let Some(found) = look()? else { return Ok(None) };
+            if let Some(hit) = self.hit_in_transaction(&found) {
+                return hit;
             }
-            Err(error) if error.kind() == ErrorKind::Damaged => {
-                self.damaged.fetch_add(1, Ordering::Relaxed);
-                Ok(None)
+            let folds = read(&self.state).folds.clone();
+            match self.hit_by(&folds, &found.as_ref(), deadline) {
+                Err(error) if error.kind() == ErrorKind::Damaged && !last => {
+                    let mut cursor = self.lock_cursor(deadline)?;
+                    self.catch_up(&mut cursor, deadline)?;
+                }
+                Err(error) if error.kind() == ErrorKind::Damaged => {
+                    self.damaged.fetch_add(1, Ordering::Relaxed);
+                }
+                other => return other.map(Some),
             }
-            Err(error) => Err(error),
         }
+        Ok(None)
     }
 
     /// Returns the live entry of a key that has not expired.
@@ -250,10 +269,7 @@ impl Cache {
             return result;
         }
         engine.freshen(deadline)?;
-        let hit = match engine.find_live(key, deadline)? {
-            Some(found) => engine.hit(&found.as_ref(), deadline)?,
-            None => None,
-        };
+        let hit = engine.hit(deadline, || engine.find_live(key, deadline))?;
         let state = read(&engine.state);
         let (statistics, noted) = (state.tuning.statistics, state.tuning.policy.needs_accesses());
         drop(state);

@@ -205,7 +205,7 @@ impl Engine {
             Ok(None) => return Some(Ok(None)),
             Err(error) => return Some(Err(error)),
         };
-        self.hit_in_transaction(&found).or_else(|| Some(self.hit(&found.as_ref(), deadline)))
+        Some(self.hit(deadline, || Ok(Some(found.clone()))))
     }
 
     /// Returns an entry of this thread's transaction as a hit, if its value is nowhere else yet.

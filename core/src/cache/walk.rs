@@ -87,26 +87,22 @@ impl Cache {
         let deadline = engine.deadline();
         engine.freshen(deadline)?;
         let now = engine.clock.wall();
-        let mut walker = Walker::new(span.clone(), direction);
-        let (mut expired, mut live) = (VersionsBuilder::default(), None);
-        engine.walk(&mut walker, deadline, |entry| {
-            if entry.entry.is_expired(now) {
-                expired.push(entry.key.as_ref(), entry.entry.version);
-                return true;
+        engine.hit(deadline, || {
+            let mut walker = Walker::new(span.clone(), direction);
+            let (mut expired, mut live) = (VersionsBuilder::default(), None);
+            engine.walk(&mut walker, deadline, |entry| {
+                if entry.entry.is_expired(now) {
+                    expired.push(entry.key.as_ref(), entry.entry.version);
+                    return true;
+                }
+                live = Some(entry.clone());
+                false
+            })?;
+            if !expired.list().is_empty() && !engine.options.read_only {
+                engine.remove(Cause::Expire, &expired, deadline)?;
             }
-            live = Some(entry.clone());
-            false
-        })?;
-        if !expired.list().is_empty() && !engine.options.read_only {
-            engine.remove(Cause::Expire, &expired, deadline)?;
-        }
-        match live {
-            Some(found) => match engine.hit_in_transaction(&found) {
-                Some(hit) => hit,
-                None => engine.hit(&found.as_ref(), deadline),
-            },
-            None => Ok(None),
-        }
+            Ok(live)
+        })
     }
 
     /// Removes what has expired by `now` (seconds since 1970; default: the clock's). Returns how many entries that were.

@@ -2,7 +2,8 @@
 
 use crate::cache::apply::Outcome;
 use crate::cache::engine::{Committed, Engine};
-use crate::cache::options::{Setting, Tuning};
+use crate::cache::manifest::FoldRef;
+use crate::cache::options::{Durability, Setting, Tuning};
 use crate::cache::value::{Hit, Put, PutData};
 use crate::cache::{Attempt, Cache};
 use crate::clock::Deadline;
@@ -322,10 +323,7 @@ impl Cache {
         engine.check_writable()?;
         engine.check_key(key, None)?;
         let deadline = engine.deadline();
-        match engine.single(&Record::Delete { key, now: engine.clock.wall() }, deadline, engine.unlocked())? {
-            Outcome::Removed(old) => engine.taken(&old, deadline),
-            _ => Ok(None),
-        }
+        engine.take(&Record::Delete { key, now: engine.clock.wall() }, deadline)
     }
 
     /// Stores a value at the back (or front) of a queue and returns its key. Without a prefix the keys are integers, with one they are
@@ -353,28 +351,7 @@ impl Cache {
         let engine = self.engine()?;
         engine.check_writable()?;
         let deadline = engine.deadline();
-        let now = engine.clock.wall();
-        let outcome = with_body(|body| {
-            body.push(&Record::Pull { prefix, front, now });
-            // What it removed is read first, and only then tidied.
-            match engine.apply_in_transaction(body) {
-                Some(result) => result,
-                None => engine.commit(body, deadline).map(|c| c.outcomes),
-            }
-        })?;
-        let Some(Outcome::RemovedMany(mut removed)) = outcome.into_iter().next() else { return Ok(None) };
-        let last = removed.pop();
-        removed.iter().for_each(|old| engine.tidy_entry(old));
-        let hit = match last {
-            Some(old) if !old.entry.is_expired(now) => engine.taken(&old, deadline)?,
-            Some(old) => {
-                engine.tidy_entry(&old);
-                None
-            }
-            None => None,
-        };
-        engine.after_write(deadline);
-        Ok(hit)
+        engine.take(&Record::Pull { prefix, front, now: engine.clock.wall() }, deadline)
     }
 
     /// Removes everything. Returns how many entries there were.
@@ -438,21 +415,74 @@ impl Cache {
 }
 
 impl Engine {
-    /// Reads the value of an entry that was just removed, and then tidies it.
-    fn taken(&self, old: &OwnedEntry, deadline: Deadline) -> Result<Option<Hit>> {
-        if let Some(hit) = self.hit_in_transaction(old) {
+    /// Removes by a record, and returns what it removed last, if that is a value that has not expired. The value is read before anything
+    /// else can happen to its bytes, and only then tidied.
+    fn take(&self, record: &Record<'_>, deadline: Deadline) -> Result<Option<Hit>> {
+        let now = match record {
+            Record::Delete { now, .. } | Record::Pull { now, .. } => *now,
+            _ => f64::NEG_INFINITY,
+        };
+        with_body(|body| {
+            body.push(record);
+            if let Some(outcomes) = self.apply_in_transaction(body) {
+                let folds = read(&self.state).folds.clone();
+                return self.taken(Committed { outcomes: outcomes?, void: false, folds }, now, deadline);
+            }
+            let hit = match &self.local {
+                Some(_) => {
+                    // Under the lock nobody can publish a fold or a checkpoint, and so nobody removes what it is in.
+                    self.log.begin_exclusive(deadline)?;
+                    let hit = self.publish(body, None, deadline).and_then(|committed| self.taken(committed, now, deadline));
+                    self.log.end_exclusive();
+                    if self.options.durability == Durability::Host && hit.is_ok() {
+                        self.log.sync().map_err(|e| e.with_kind(ErrorKind::OutcomeUnknown))?;
+                    }
+                    hit
+                }
+                None => self.commit(body, deadline).and_then(|committed| self.taken(committed, now, deadline)),
+            };
+            self.after_write(deadline);
+            hit
+        })
+    }
+
+    /// Reads the value of what was just removed.
+    fn taken(&self, committed: Committed, now: f64, deadline: Deadline) -> Result<Option<Hit>> {
+        let mut removed = match committed.outcomes.into_iter().next() {
+            Some(Outcome::Removed(old)) => vec![*old],
+            Some(Outcome::RemovedMany(removed)) => removed,
+            _ => return Ok(None),
+        };
+        let last = removed.pop();
+        removed.iter().for_each(|old| self.tidy_entry(old));
+        let Some(old) = last else { return Ok(None) };
+        let hit = if old.entry.is_expired(now) {
+            None
+        } else if let Some(hit) = self.hit_in_transaction(&old) {
             return hit;
-        }
-        // It is removed already: an error now must not say that nothing was done, and the value is nobody's but the caller's.
-        let hit = loop {
-            match self.hit(&old.as_ref(), deadline) {
-                Ok(hit) => break hit,
-                Err(error) if error.kind() == ErrorKind::Io && !deadline.passed(&*self.clock) => self.clock.sleep(TAKEN_RETRY),
+        } else {
+            self.read_taken(&committed.folds, &old, deadline)?
+        };
+        self.tidy_entry(&old);
+        Ok(hit)
+    }
+
+    /// It is removed already: an error now must not say that nothing was done, and the value is nobody's but the caller's.
+    fn read_taken(&self, folds: &[FoldRef], old: &OwnedEntry, deadline: Deadline) -> Result<Option<Hit>> {
+        loop {
+            match self.hit_by(folds, &old.as_ref(), deadline) {
+                Ok(hit) => return Ok(Some(hit)),
+                Err(error) if error.kind() == ErrorKind::Damaged => {
+                    self.damaged.fetch_add(1, Ordering::Relaxed);
+                    return Ok(None);
+                }
+                // On a local disk the host's lock is held: nobody waits for a disk that fails.
+                Err(error) if error.kind() == ErrorKind::Io && !self.is_local() && !deadline.passed(&*self.clock) => {
+                    self.clock.sleep(TAKEN_RETRY);
+                }
                 Err(error) => return Err(error.with_kind(ErrorKind::OutcomeUnknown)),
             }
-        };
-        self.tidy_entry(old);
-        Ok(hit)
+        }
     }
 
     /// Says that the exclusive lock is not held.
