@@ -295,6 +295,8 @@ impl Engine {
         loop {
             let start = self.log.start(deadline)?;
             let manifest = start.checkpoint.as_deref().and_then(|bytes| Manifest::parse(bytes).ok());
+            // One that says it holds what comes after it is a lie.
+            let manifest = manifest.filter(|manifest| manifest.cursor.position <= start.at);
             let (mut state, mut cursor) = match manifest {
                 Some(manifest) => {
                     let cursor = manifest.cursor;

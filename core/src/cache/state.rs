@@ -315,6 +315,9 @@ impl State {
         if manifest.cursor.position <= self.covered {
             return None; // somebody else's came first and covers as much
         }
+        if manifest.cursor.position > at {
+            return None; // a lie: it cannot hold what comes after it
+        }
         if manifest.cursor.position == at {
             let (levels, agrees) = (self.levels.clone(), manifest.counters == self.counters);
             // One that cannot be read is no checkpoint: the state stays as it was replayed.
