@@ -190,7 +190,7 @@ fn overwriting_a_few_keys_does_not_let_the_log_grow() {
 #[test]
 fn what_is_popped_is_read_even_if_it_is_folded_away_at_once() {
     for mode in [ProfileOverride::Local, ProfileOverride::Shared] {
-        let options = Options { delta_entries_max: 30, garbage_len_min: 0, tail_len_max: 256 << 10, ..options(mode) };
+        let options = Options { delta_entries_max: 30, garbage_len_min: 0, tail_len_max: 256 << 10, fold_commits: 60, ..options(mode) };
         let clock = Arc::new(ManualClock::default());
         let cache = Cache::open_on(Arc::new(MemVfs::new()), clock, Path::new("/cache"), options, 1).unwrap();
         let value = |i: i64| format!("{i} {}", "x".repeat(500));

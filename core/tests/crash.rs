@@ -45,6 +45,8 @@ impl Setup {
             delta_entries_max: 6,
             garbage_len_min: 64 << 10,
             tail_len_max: 4 << 10,
+            checkpoint_commits: 12,
+            fold_commits: 20,
             settings,
             chance,
             ..Options::default()

@@ -38,6 +38,7 @@ fn options(mode: ProfileOverride) -> Options {
     Options {
         profile: Some(mode),
         delta_entries_max: 60,
+        fold_commits: 100,
         settings: settings.map(|(name, value)| (name.to_owned(), Setting::Int(value))).to_vec(),
         ..Options::default()
     }

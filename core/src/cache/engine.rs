@@ -106,7 +106,7 @@ impl Replay for Live<'_> {
         if engine.is_local() {
             engine.maintenance.tail_is(tail, engine.tail_max(&state));
         } else {
-            engine.maintenance.commits_are(tail, engine.me);
+            engine.maintenance.commits_are(tail, engine.options.checkpoint_commits, engine.me);
         }
         // A state that is guesswork has reached nothing: the next look makes it anew.
         let reached = if state.broken.is_some() { 0 } else { commit.next };

@@ -33,12 +33,8 @@ const FAR: usize = 2;
 const FOLD_LEN: u64 = 4 << 20;
 /// A fold is not worth its copying while at least so much of its part of the log lives, in hundredths.
 const FOLD_LIVE_MAX: u64 = 90;
-/// In shared mode a checkpoint is made after this many commits: newcomers and those that were cut off read fewer one by one.
-const SHARED_CHECKPOINT_COMMITS: u64 = 256;
 /// In shared mode a process that closes after this many commits leaves a checkpoint.
 const CLOSE_CHECKPOINT_COMMITS: u64 = 16;
-/// In shared mode commits are folded by so many.
-const SHARED_FOLD_COMMITS: u64 = 1024;
 /// On network drives a file that others may still be reading stays this long.
 const RETIRED_GRACE: Duration = Duration::from_secs(60);
 
@@ -96,9 +92,9 @@ impl Maintenance {
 
     /// Takes note of how many commits a newcomer would read one by one (shared mode). Processes differ in when they think it too many, so
     /// that not all of them make a checkpoint at once.
-    pub(crate) fn commits_are(&self, commits: u64, me: u128) {
-        let patience = u64::try_from(me % u128::from(SHARED_CHECKPOINT_COMMITS)).unwrap_or(0);
-        if commits >= SHARED_CHECKPOINT_COMMITS + patience {
+    pub(crate) fn commits_are(&self, commits: u64, max: u64, me: u128) {
+        let patience = u64::try_from(me % u128::from(max.max(1))).unwrap_or(0);
+        if commits >= max + patience {
             self.due.store(true, Ordering::Relaxed);
         }
     }
@@ -207,7 +203,7 @@ impl Engine {
         self.maintenance.due.store(false, Ordering::Relaxed);
         let (len, tail, tail_max) = {
             let state = read(&self.state);
-            let tail_max = if self.is_local() { self.tail_max(&state) } else { SHARED_CHECKPOINT_COMMITS };
+            let tail_max = if self.is_local() { self.tail_max(&state) } else { self.options.checkpoint_commits };
             (state.delta.len(), state.position.saturating_sub(state.covered), tail_max)
         };
         let full = len >= self.options.delta_entries_max || tail >= tail_max;
@@ -479,15 +475,15 @@ impl Engine {
             return total > live.saturating_add(state.tuning.garbage_max(live, self.options.garbage_len_min));
         }
         let live: u64 = state.usage.values().sum();
-        let total = Self::shared_log_bytes(state) + state.folds.iter().map(|f| f.len).sum::<u64>();
+        let total = self.shared_log_bytes(state) + state.folds.iter().map(|f| f.len).sum::<u64>();
         total > live.saturating_add(state.tuning.garbage_max(live, self.options.garbage_len_min))
     }
 
     /// A shared log's commits are folded once they are many, whatever lives of them.
-    fn shared_log_bytes(state: &State) -> u64 {
+    fn shared_log_bytes(&self, state: &State) -> u64 {
         let folded = state.folds.last().map_or(0, |f| f.to >> crate::log::ADDR_OFFSET_BITS);
         let live: u64 = state.usage.values().sum();
-        if state.covered.saturating_sub(folded) >= SHARED_FOLD_COMMITS { u64::MAX / 4 } else { live }
+        if state.covered.saturating_sub(folded) >= self.options.fold_commits { u64::MAX / 4 } else { live }
     }
 
     /// Folds the part of the log with the most garbage, if there is too much.
@@ -526,7 +522,7 @@ impl Engine {
         let Some(local) = &self.local else {
             let from = state.folds.last().map_or(0, |f| f.to);
             let first = from >> crate::log::ADDR_OFFSET_BITS;
-            let to = state.covered.min(first + 4 * SHARED_FOLD_COMMITS);
+            let to = state.covered.min(first + 4 * self.options.fold_commits);
             return (to > first).then(|| (from, to << crate::log::ADDR_OFFSET_BITS, Vec::new()));
         };
         let parts = parts_of(&state, local);

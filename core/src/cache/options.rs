@@ -44,6 +44,11 @@ pub struct Options {
     pub settings: Vec<(String, Setting)>,
     /// Entries that a process keeps in memory before one of them writes an index run (default 16,384).
     pub delta_entries_max: usize,
+    /// Commits of a shared log behind the newest checkpoint before a process makes one (default 256): newcomers and those that were cut off
+    /// read so many one by one.
+    pub checkpoint_commits: u64,
+    /// Commits of a shared log that are folded at a time (default 1024).
+    pub fold_commits: u64,
     /// Bytes of a local log behind the newest checkpoint before a process makes one (default 32 MiB; at most a 32nd of `size_limit`): what
     /// opening replays at most, and what cannot be folded yet.
     pub tail_len_max: u64,
@@ -67,6 +72,8 @@ impl Default for Options {
             read_only: false,
             settings: Vec::new(),
             delta_entries_max: 16 << 10,
+            checkpoint_commits: 256,
+            fold_commits: 1024,
             tail_len_max: 32 << 20,
             garbage_len_min: 8 << 20,
             grace: Duration::from_secs(600),

@@ -426,45 +426,45 @@ impl Engine {
             body.push(record);
             if let Some(outcomes) = self.apply_in_transaction(body) {
                 let folds = read(&self.state).folds.clone();
-                return self.taken(Committed { outcomes: outcomes?, void: false, folds }, now, deadline);
+                return self.taken(Committed { outcomes: outcomes?, void: false, folds }, now, deadline).map(|(hit, _)| hit);
             }
-            let hit = match &self.local {
+            let taken = match &self.local {
                 Some(_) => {
                     // Under the lock nobody can publish a fold or a checkpoint, and so nobody removes what it is in.
                     self.log.begin_exclusive(deadline)?;
-                    let hit = self.publish(body, None, deadline).and_then(|committed| self.taken(committed, now, deadline));
+                    let taken = self.publish(body, None, deadline).and_then(|committed| self.taken(committed, now, deadline));
                     self.log.end_exclusive();
-                    if self.options.durability == Durability::Host && hit.is_ok() {
+                    if self.options.durability == Durability::Host && taken.is_ok() {
                         self.log.sync().map_err(|e| e.with_kind(ErrorKind::OutcomeUnknown))?;
                     }
-                    hit
+                    taken
                 }
                 None => self.commit(body, deadline).and_then(|committed| self.taken(committed, now, deadline)),
             };
+            // Only now: the removal is durable where it must be, and no file may go before the record that gives it up.
+            if let Ok((_, removed)) = &taken {
+                removed.iter().for_each(|old| self.tidy_entry(old));
+            }
             self.after_write(deadline);
-            hit
+            taken.map(|(hit, _)| hit)
         })
     }
 
-    /// Reads the value of what was just removed.
-    fn taken(&self, committed: Committed, now: f64, deadline: Deadline) -> Result<Option<Hit>> {
-        let mut removed = match committed.outcomes.into_iter().next() {
+    /// Reads the value of what was just removed. Returns it and everything that was removed, to be tidied.
+    fn taken(&self, committed: Committed, now: f64, deadline: Deadline) -> Result<(Option<Hit>, Vec<OwnedEntry>)> {
+        let removed = match committed.outcomes.into_iter().next() {
             Some(Outcome::Removed(old)) => vec![*old],
             Some(Outcome::RemovedMany(removed)) => removed,
-            _ => return Ok(None),
+            _ => Vec::new(),
         };
-        let last = removed.pop();
-        removed.iter().for_each(|old| self.tidy_entry(old));
-        let Some(old) = last else { return Ok(None) };
-        let hit = if old.entry.is_expired(now) {
-            None
-        } else if let Some(hit) = self.hit_in_transaction(&old) {
-            return hit;
-        } else {
-            self.read_taken(&committed.folds, &old, deadline)?
+        let hit = match removed.last().filter(|old| !old.entry.is_expired(now)) {
+            None => None,
+            Some(old) => match self.hit_in_transaction(old) {
+                Some(hit) => hit?,
+                None => self.read_taken(&committed.folds, old, deadline)?,
+            },
         };
-        self.tidy_entry(&old);
-        Ok(hit)
+        Ok((hit, removed))
     }
 
     /// It is removed already: an error now must not say that nothing was done, and the value is nobody's but the caller's.

@@ -67,6 +67,8 @@ impl Config {
             delta_entries_max: self.delta_entries_max,
             garbage_len_min: 64 << 10,
             tail_len_max: 4 << 10,
+            checkpoint_commits: 12,
+            fold_commits: 20,
             settings: settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
             chance,
             ..Options::default()

@@ -258,6 +258,9 @@ fn options(chance: SeededChance) -> Options {
             setting("eviction_policy", Setting::Text("none".into())),
         ],
         delta_entries_max: 64,
+        // Checkpoints and folds come often, so that everything happens beside them.
+        checkpoint_commits: 24,
+        fold_commits: 40,
         // Threads of the engine's own would decide which request meets which fault.
         readers: 1,
         chance: Arc::new(chance),
