@@ -10,7 +10,7 @@ use crate::cache::state::{State, encoded, levels_sum};
 use crate::chance;
 use crate::clock::Deadline;
 use crate::compaction::FoldFiles;
-use crate::compaction::fold::{FoldBuilder, write_new};
+use crate::compaction::fold::{FoldBuilder, fold_order, write_new};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::body::AccessesBuilder;
 use crate::format::{BodyBuilder, Place, Record};
@@ -554,6 +554,7 @@ impl Engine {
             true
         })?;
         write(&self.state).delta.forget_view(Order::Address);
+        entries.sort_by_key(|entry| fold_order(&entry.as_ref()));
         let folds = read(&self.state).folds.clone();
         let seed = self.marker.seed();
         let (mut builder, mut live) = (FoldBuilder::default(), 0);

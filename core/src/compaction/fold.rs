@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! fold := magic(8 "DCRSfld\n") version(u32) count(u32) from(u64) to(u64) len(u64) table-sum(u64) sum(u64) table items
-//! table := (addr(u64) offset(u64)){count}          -- offset of the item from the file's start; addresses ascend
+//! table := (addr(u64) offset(u64)){count}          -- offset of the item from the file's start; addresses ascend, and of items of one
+//!                                                  -- address (values of no length share that of what follows) the one with bytes is last
 //! item  := entry value                              -- see `format::entry`; the value only if its place is the log
 //! ```
 //! `sum` covers the head before it; `table-sum` the table; entries and values have their own. A record that names the fold says `len` and
@@ -31,12 +32,20 @@ const OPEN_MAX: usize = 256;
 pub(crate) struct FoldBuilder {
     table: Vec<(u64, u64)>,
     items: Vec<u8>,
+    last: Option<(u64, bool)>,
+}
+
+/// Returns the order of items in a fold: by address; an entry without bytes in the log (a number, a blob, an empty value) has the address of
+/// what follows it, and comes before that, so that the last of an address is the one whose bytes are there.
+pub(crate) const fn fold_order(entry: &EntryRef<'_>) -> (u64, bool) {
+    (entry.entry.addr, matches!(entry.entry.value.place, Place::Log) && entry.entry.value.len > 0)
 }
 
 impl FoldBuilder {
-    /// Adds a live entry; addresses must not descend. `value` are the stored bytes, if they are in the log.
+    /// Adds a live entry, in the order of [`fold_order`]. `value` are the stored bytes, if they are in the log.
     pub(crate) fn push(&mut self, entry: &EntryRef<'_>, value: &[u8], seed: u64) {
-        debug_assert!(self.table.last().is_none_or(|(addr, _)| *addr <= entry.entry.addr), "addresses ascend");
+        debug_assert!(self.last.is_none_or(|last| last <= fold_order(entry)), "items come in their order");
+        self.last = Some(fold_order(entry));
         self.table.push((entry.entry.addr, self.items.len() as u64));
         entry.put(&mut self.items, seed);
         self.items.extend_from_slice(value);
@@ -126,7 +135,7 @@ impl Table {
             let (Ok(addr), Ok(offset)) = (r.u64(), r.u64()) else { break };
             let entry =
                 usize::try_from(offset).ok().filter(|o| *o >= at + 16).and_then(|o| bytes.get(o..)).map(|b| EntryRef::parse(b, seed));
-            let ascends = rows.last().is_none_or(|(last, _)| *last < addr);
+            let ascends = rows.last().is_none_or(|(last, _)| *last <= addr);
             if let Some(Ok((found, _))) = entry
                 && found.entry.addr == addr
                 && ascends
@@ -140,9 +149,10 @@ impl Table {
         (!rows.is_empty()).then(|| Self { rows: rows.into() })
     }
 
+    /// Returns where the item is whose bytes lay at an address: the last one of that address.
     fn offset(&self, addr: u64) -> Option<u64> {
-        let at = self.rows.binary_search_by_key(&addr, |row| row.0).ok()?;
-        Some(self.rows[at].1)
+        let after = self.rows.partition_point(|row| row.0 <= addr);
+        self.rows[..after].last().filter(|row| row.0 == addr).map(|row| row.1)
     }
 }
 
