@@ -118,6 +118,10 @@ impl Replay for Live<'_> {
         self.engine.replayed.reached(next);
     }
 
+    fn is_sound(&self) -> bool {
+        read(&self.engine.state).broken.is_none()
+    }
+
     fn may_publish(&self) -> bool {
         read(&self.engine.state).held_for(self.engine.me, &*self.engine.clock).is_none()
     }

@@ -63,6 +63,11 @@ pub trait Replay {
     fn may_publish(&self) -> bool {
         true
     }
+    /// Returns whether everything replayed so far could be. If not (files that an old state names are gone), nothing is published on it:
+    /// [`Published::Behind`] makes the caller start again from the newest checkpoint.
+    fn is_sound(&self) -> bool {
+        true
+    }
 }
 
 /// Where a newcomer starts.

@@ -200,7 +200,7 @@ impl World {
             }
             Op::PeekItem(last) => {
                 let hit = cache.peekitem(*last).unwrap();
-                let mut expected = view.edge(*last, now);
+                let mut expected = view.edge(*last, now, exact);
                 if let (false, Some(hit)) = (exact, &hit) {
                     // A key that expired may or may not have kept its place.
                     let name = name_of(&hit.key);

@@ -123,17 +123,23 @@ impl Reference {
         }
     }
 
-    /// Returns the item stored first or last that is live; those that expired before it are removed.
-    pub(crate) fn edge(&mut self, last: bool, now: f64) -> Option<(Name, Item)> {
-        loop {
-            let names = self.in_order();
-            let name = if last { names.last() } else { names.first() }?.clone();
+    /// Returns the item stored first or last that is live; those that expired before it are removed, if `exact`. (Else they may have been
+    /// removed before, and one of them stored again elsewhere.)
+    pub(crate) fn edge(&mut self, last: bool, now: f64, exact: bool) -> Option<(Name, Item)> {
+        let mut names = self.in_order();
+        if last {
+            names.reverse();
+        }
+        for name in names {
             let item = self.items[&name].clone();
             if item.is_live(now) {
                 return Some((name, item));
             }
-            self.items.remove(&name);
+            if exact {
+                self.items.remove(&name);
+            }
         }
+        None
     }
 
     /// Removes what matches. Returns how many were.

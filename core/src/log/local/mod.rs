@@ -302,7 +302,7 @@ impl LocalLog {
     }
 
     fn publish_locked(&self, cursor: &mut Cursor, proposal: &Proposal<'_>, replay: &mut dyn Replay) -> Result<Published> {
-        if self.replay_to(cursor, self.tail.end(), replay)? == Progress::Gone {
+        if self.replay_to(cursor, self.tail.end(), replay)? == Progress::Gone || !replay.is_sound() {
             return Ok(Published::Behind);
         }
         let before = *cursor;

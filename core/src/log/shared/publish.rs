@@ -66,7 +66,7 @@ impl SharedLog {
         }
         cursor.position = cursor.position.max(1);
         // A view that is nearly as old as the grace could win a name that was collected; that would be found out, but only after.
-        if self.is_view_old() && self.replay_news(cursor, replay, deadline)? == Progress::Gone {
+        if self.is_view_old() && (self.replay_news(cursor, replay, deadline)? == Progress::Gone || !replay.is_sound()) {
             return Ok(Published::Behind);
         }
         let staged = self.stage(&proposal, deadline)?;
@@ -96,6 +96,9 @@ impl SharedLog {
                         return Ok(Published::Behind);
                     }
                     self.replay_one(cursor, &bytes, replay)?;
+                    if !replay.is_sound() {
+                        return Ok(Published::Behind);
+                    }
                     if !replay.may_publish() {
                         return Ok(Published::Held);
                     }
@@ -103,7 +106,8 @@ impl SharedLog {
                 Claim::LostToDamage(why) => skip(cursor, replay, &why),
             }
             losses += 1;
-            if losses % LOSSES_BETWEEN_LOOKS == LOSSES_BEFORE_LOOK && self.replay_news(cursor, replay, deadline)? == Progress::Gone {
+            if losses % LOSSES_BETWEEN_LOOKS == LOSSES_BEFORE_LOOK && (self.replay_news(cursor, replay, deadline)? == Progress::Gone || !replay.is_sound())
+            {
                 return Ok(Published::Behind);
             }
         }
