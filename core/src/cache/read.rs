@@ -66,6 +66,8 @@ impl Engine {
         match meta.place {
             Place::Inline(_) => Ok(Value::inline(meta)),
             Place::Blob(id) => Value::blob(meta, &self.blobs, id),
+            // Nothing lies at its address.
+            Place::Log if meta.len == 0 => self.checked(meta, Bytes::from(Vec::new())),
             Place::Log => {
                 let bytes = match fold {
                     Some(fold) => self.folds.value(fold, entry.addr, key_and_tag, meta.len)?,
