@@ -18,6 +18,10 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::io::Read;
 
+mod bulk;
+
+pub use bulk::{Change, Changed};
+
 /// A body whose buffers grew beyond this is not kept for the next call.
 const KEEP_LEN_MAX: usize = 1 << 20;
 
