@@ -9,11 +9,11 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, METADATA
-from ._disk import Disk, parts_in_python
+from ._disk import FILES_IN_PYTHON, Disk, parts_in_python
 from ._exceptions import EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
 from ._native import CacheBase
 
@@ -227,6 +227,75 @@ class Cache(CacheBase):
         if file is ENOVAL:
             raise KeyError(key)
         return file
+
+    def get_many(self, keys: Iterable[Any], retry: bool = False) -> dict[Any, Any]:
+        """Return a dictionary of the keys that have values, with these. A network drive is looked at once for many of them.
+
+        >>> cache = Cache()
+        >>> cache['a'] = 1
+        >>> cache.get_many(['a', 'b'])
+        {'a': 1}
+        """
+        return self._get_many(list(keys), retry)
+
+    def set_many(
+        self,
+        items: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
+        expire: float | None = None,
+        tag: Any = None,
+        retry: bool = False,
+    ) -> int:
+        """Store many values at once, by one commit: all or none. Return how many.
+
+        >>> cache = Cache()
+        >>> cache.set_many({'a': 1, 'b': 2}, expire=60)
+        2
+        """
+        pairs = list(items.items() if isinstance(items, Mapping) else items)
+        self._store_many(pairs, expire, tag, retry, True)
+        return len(pairs)
+
+    def _store_many(self, pairs: list[tuple[Any, Any]], expire: float | None, tag: Any, retry: bool, whole: bool) -> None:
+        if not self._keeps_files():
+            self._set_many(pairs, (expire, tag, retry), whole)
+            return
+        with self._transact(retry):
+            for key, value in pairs:
+                self.set(key, value, expire, tag=tag, retry=retry)
+
+    def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:
+        """Remove many keys at once, by one commit, and return how many were there.
+
+        >>> cache = Cache()
+        >>> cache.set_many({'a': 1, 'b': 2})
+        2
+        >>> cache.delete_many(['a', 'b', 'c'])
+        2
+        """
+        if not self._keeps_files():
+            return self._delete_many(list(keys), retry)
+        with self._transact(retry):
+            return sum(self.delete(key, retry) for key in keys)
+
+    def pop_many(self, keys: Iterable[Any], retry: bool = False) -> dict[Any, Any]:
+        """Remove many keys at once, by one commit, and return a dictionary of those that had values, with these.
+
+        >>> cache = Cache()
+        >>> cache['a'] = 1
+        >>> cache.pop_many(['a', 'b'])
+        {'a': 1}
+        >>> 'a' in cache
+        False
+        """
+        if not self._keeps_files():
+            return self._pop_many(list(keys), retry)
+        with self._transact(retry):
+            found = ((key, self.pop(key, ENOVAL, retry=retry)) for key in keys)
+            return {key: value for key, value in found if value is not ENOVAL}
+
+    def _keeps_files(self) -> bool:
+        """Return whether the disk object has files of its own, which it must be told of one by one."""
+        return bool(parts_in_python(self._disk) & FILES_IN_PYTHON)
 
     @contextlib.contextmanager
     def transact(self, retry: bool = False) -> Iterator[None]:
