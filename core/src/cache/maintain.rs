@@ -126,6 +126,9 @@ impl Maintenance {
     pub(crate) fn retire_blob(&self, engine: &Engine, id: u64) {
         if engine.is_local() {
             engine.blobs.remove(id);
+            if read(&engine.state).counters.blobs == 0 {
+                engine.blobs.remove_folder();
+            }
         } else {
             lock(&self.retired).push_back((engine.clock.boot(), Retired::Blob(id)));
         }
@@ -524,6 +527,42 @@ impl Engine {
             builder.push(&e, value, seed);
         }
         Ok((builder, live))
+    }
+
+    /// Lets go of garbage while the files take more than the size limit (local mode; on a network drive files stay for a grace). What
+    /// fails is left to later writes.
+    pub(crate) fn compact(&self) {
+        let is_over = || {
+            let state = read(&self.state);
+            self.volume(&state) > state.tuning.size_limit
+        };
+        if self.transaction.is_mine() || !self.is_local() || !is_over() {
+            return;
+        }
+        let Some(turn) = self.take_turn() else { return };
+        drop(self.compact_in_turn(is_over));
+        self.plan_next_step();
+        self.remove_retired(false);
+        drop(turn);
+    }
+
+    fn compact_in_turn(&self, is_over: impl Fn() -> bool) -> Result<()> {
+        // Only what a checkpoint covers is folded, and what was folded goes when the second checkpoint from then names the fold.
+        self.checkpoint(self.deadline())?;
+        while self.merge_step(self.deadline())? {}
+        // Each part once: a fold of what is all garbage is itself a part that is.
+        let parts = self.local.as_ref().map_or(0, |local| local.sealed().len()) + read(&self.state).folds.len();
+        for _ in 0..parts {
+            if !self.fold_step(self.deadline())? {
+                break;
+            }
+        }
+        for _ in 0..2 {
+            if is_over() {
+                self.checkpoint(self.deadline())?;
+            }
+        }
+        Ok(())
     }
 
     fn retire_if_unnamed(&self, retired: Retired) {

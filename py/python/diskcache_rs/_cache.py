@@ -104,7 +104,8 @@ class Cache(CacheBase):
             EVICTION_POLICY[settings["eviction_policy"]]
         self._directory = _made_directory(directory, read_only)
         self._timeout = timeout
-        self._txn_id: int | None = None
+        # What each thread is doing.
+        self._local = threading.local()
         self._options = {
             name: value
             for name, value, default in (
@@ -315,20 +316,20 @@ class Cache(CacheBase):
             yield
 
     @contextlib.contextmanager
-    def _transact(self, retry: bool = False) -> Iterator[None]:
-        thread = threading.get_ident()
-        if self._txn_id == thread:
+    def _transact(self, retry: bool = False, is_sweep: bool = False) -> Iterator[None]:
+        """Do what `transact` says; a sweep is not one change but several commits, and so begins nothing."""
+        if is_sweep or getattr(self._local, "is_in_transaction", False):
             yield
             return
         self._begin(retry)
-        self._txn_id = thread
+        self._local.is_in_transaction = True
         try:
             yield
         except BaseException:
-            self._txn_id = None
+            self._local.is_in_transaction = False
             self._rollback()
             raise
-        self._txn_id = None
+        self._local.is_in_transaction = False
         self._commit()
 
     def push(
@@ -473,7 +474,8 @@ class Cache(CacheBase):
         >>> cache.expire(time.time() + 11)
         1
         """
-        return _counted(self._expire, now or time.time(), retry)
+        with self._transact(retry, is_sweep=True):
+            return _counted(self._expire, now or time.time(), retry)
 
     def evict(self, tag: Any, retry: bool = False) -> int:
         """Remove what is tagged with `tag` and return how many items.
@@ -484,7 +486,8 @@ class Cache(CacheBase):
         >>> cache.evict('numbers')
         1
         """
-        return _counted(self._evict, tag, retry)
+        with self._transact(retry, is_sweep=True):
+            return _counted(self._evict, tag, retry)
 
     def cull(self, retry: bool = False) -> int:
         """Remove expired items, then items by the eviction policy until `size_limit` is kept; return how many.
@@ -492,7 +495,8 @@ class Cache(CacheBase):
         >>> Cache().cull()
         0
         """
-        return _counted(self._cull, retry)
+        with self._transact(retry, is_sweep=True):
+            return _counted(self._cull, retry)
 
     def clear(self, retry: bool = False) -> int:
         """Remove everything and return how many items.
@@ -502,7 +506,8 @@ class Cache(CacheBase):
         >>> cache.clear()
         1
         """
-        return _counted(self._clear, retry)
+        with self._transact(retry, is_sweep=True):
+            return _counted(self._clear, retry)
 
     def create_tag_index(self) -> None:
         """Note that tags are looked for; here they have an index always.
