@@ -437,6 +437,11 @@ impl CacheBase {
         bulk::pop_many(self, py, &keys, retry)
     }
 
+    /// Returns the key at an index, if the keys are integers without a gap.
+    fn _queue_key(&self, py: Python<'_>, index: i64) -> PyResult<Option<i64>> {
+        walk::queue_key(self, py, index)
+    }
+
     /// Takes the item that was inserted last or first, as `_pull`.
     fn _popitem<'py>(&self, py: Python<'py>, last: bool, retry: bool) -> PyResult<Option<walk::Item<'py>>> {
         walk::popitem(self, py, last, retry)

@@ -5,6 +5,7 @@ use crate::cache::{Cache, Hit, KeyOrder, Keys};
 use crate::{disk, key, read, value, write};
 use diskcache_core::Result;
 use diskcache_core::format::Key;
+use diskcache_core::format::key::NumberValue;
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,26 @@ pub(crate) fn pull<'py>(cache: &CacheBase, py: Python<'py>, prefix: Option<&str>
 /// Looks at an end of a queue.
 pub(crate) fn peek<'py>(cache: &CacheBase, py: Python<'py>, prefix: Option<&str>, front: bool, retry: bool) -> PyResult<Option<Item<'py>>> {
     look(cache, py, retry, true, |engine| engine.peek(prefix, front))
+}
+
+/// Returns the key at `index` of a cache whose keys are integers without a gap, as those of the queue None are unless something was
+/// removed within; `None` if they are not, or there is no such index: then the keys have to be walked.
+pub(crate) fn queue_key(cache: &CacheBase, py: Python<'_>, index: i64) -> PyResult<Option<i64>> {
+    cache.call(py, true, |engine| {
+        let end = |reverse| {
+            let mut keys = engine.keys(KeyOrder::Key, reverse);
+            let key = engine.next_keys(&mut keys, 1)?.pop();
+            Ok(key.and_then(|key| match key.as_ref().number() {
+                Some(NumberValue::Int(number)) => Some(number),
+                _ => None,
+            }))
+        };
+        let (Some(first), Some(last), len) = (end(false)?, end(true)?, engine.len()?) else { return Ok(None) };
+        let len = i64::try_from(len).unwrap_or(i64::MAX);
+        let is_whole = last.checked_sub(first).is_some_and(|distance| distance == len - 1);
+        let place = if index < 0 { index.saturating_add(len) } else { index };
+        Ok((is_whole && (0..len).contains(&place)).then(|| first + place))
+    })
 }
 
 /// Looks at the item that was inserted last or first.

@@ -30,8 +30,10 @@ _R = TypeVar("_R")
 
 # How many values one step of a long change takes along.
 _CHUNK = 1024
-# How many pairs or turns are one transaction: few enough that their values fit into one, whatever they are.
+# How many values are one transaction: few enough that they fit into one, whatever they are.
 _STEP = 64
+# How many turns are: each looks past what those before it in the transaction took away.
+_TURNS = 8
 
 
 def _compared(self: Deque, that: object, outcome: Callable[[Any, Any], Any]) -> Any:
@@ -138,6 +140,9 @@ class Deque(Sequence[Any]):
         length = len(self)
         if not -length <= place < length:
             raise IndexError("deque index out of range")
+        if isinstance(self._cache, Cache) and (key := self._cache._queue_key(place)) is not None:
+            with contextlib.suppress(KeyError):
+                return call(key)
         keys = self._cache.iterkeys(reverse=place < 0)
         for key in islice(keys, place if place >= 0 else -place - 1, None):
             with contextlib.suppress(KeyError):
@@ -187,9 +192,11 @@ class Deque(Sequence[Any]):
     def _values(self, reverse: bool) -> Iterator[Any]:
         cache = self._cache
         for key in cache.iterkeys(reverse=True) if reverse else cache.iterkeys():
-            # Another process may have taken it.
-            with contextlib.suppress(KeyError):
-                yield cache[key]
+            try:
+                value = cache[key]
+            except KeyError:
+                continue  # another process has taken it
+            yield value
 
     def __len__(self) -> int:
         return len(self._cache)
@@ -295,7 +302,7 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').peek()
         'c'
         """
-        return self._found(self._cache.peek(default=(None, ENOVAL), side="back", retry=True), "peek from")
+        return self._peeked(front=False)
 
     def peekleft(self) -> Any:
         """Return the value at the left; raise `IndexError` if there is none.
@@ -303,7 +310,13 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').peekleft()
         'a'
         """
-        return self._found(self._cache.peek(default=(None, ENOVAL), side="front", retry=True), "peek from")
+        return self._peeked(front=True)
+
+    def _peeked(self, front: bool) -> Any:
+        item = self._cache._peek((None, front), True)
+        if item is None:
+            raise IndexError("peek from an empty deque")
+        return item[0][1]
 
     def pop(self) -> Any:
         """Take the value at the right; raise `IndexError` if there is none. Of many that pop at once, each gets another.
@@ -311,7 +324,7 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').pop()
         'c'
         """
-        return self._found(self._cache.pull(default=(None, ENOVAL), side="back", retry=True), "pop from")
+        return self._pulled("back")
 
     def popleft(self) -> Any:
         """Take the value at the left; raise `IndexError` if there is none.
@@ -319,13 +332,12 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').popleft()
         'a'
         """
-        return self._found(self._cache.pull(default=(None, ENOVAL), retry=True), "pop from")
+        return self._pulled("front")
 
-    @staticmethod
-    def _found(item: Any, what: str) -> Any:
-        _, value = item
+    def _pulled(self, side: str) -> Any:
+        _, value = self._cache.pull(default=(None, ENOVAL), side=side, retry=True)
         if value is ENOVAL:
-            raise IndexError(f"{what} an empty deque")
+            raise IndexError("pop from an empty deque")
         return value
 
     def remove(self, value: Any) -> None:
@@ -384,12 +396,12 @@ class Deque(Sequence[Any]):
         cache = self._cache
         while turns > 0:
             with cache.transact(retry=True):
-                for _ in range(min(turns, _STEP)):
+                for _ in range(min(turns, _TURNS)):
                     _, value = cache.pull(default=(None, ENOVAL), side=source, retry=True)
                     if value is ENOVAL:
                         return
                     cache.push(value, side=target, retry=True)
-            turns -= _STEP
+            turns -= _TURNS
 
     @contextlib.contextmanager
     def transact(self) -> Iterator[None]:
