@@ -1,6 +1,7 @@
 """Runs python-diskcache's tests on diskcache_rs and holds the result against the list of expected failures.
 
-python run.py EXCEPTIONS.toml [--verbose] [-k EXPRESSION], in the folder that has the tests in `tests/`. `ci/compat` calls it.
+python run.py EXCEPTIONS.toml [--verbose] [-k EXPRESSION], in the folder that has the tests in `tests/`.
+`ci/compat` calls it.
 """
 
 from __future__ import annotations
@@ -76,7 +77,18 @@ def run(verbose: bool, expression: str | None) -> Results:
     setup_test_environment()
     databases = runner.setup_databases()
     results = Results()
-    options = ["tests", "-q", "--continue-on-collection-errors", "-p", "no:cacheprovider", "--color=no", "--timeout=300", "--rootdir=.", "-c", "pytest.ini"]
+    options = [
+        "tests",
+        "-q",
+        "--continue-on-collection-errors",
+        "-p",
+        "no:cacheprovider",
+        "--color=no",
+        "--timeout=300",
+        "--rootdir=.",
+        "-c",
+        "pytest.ini",
+    ]
     Path("pytest.ini").write_text("[pytest]\n")
     if expression:
         options += ["-k", expression]

@@ -63,7 +63,8 @@ pub(crate) fn set_many<'py>(
     let tag = tag.as_ref().map(KeyBuf::as_ref);
     let rows: Vec<(KeyRef<'_>, Plain<'_>)> = keys.iter().map(KeyBuf::as_ref).zip(data.iter().map(Data::plain)).collect();
     let lens = rows.iter().map(|(key, plain)| key.bytes.len() + plain.len());
-    for range in if whole { vec![0..rows.len()] } else { batches(lens) } {
+    let (len_max, count_max) = if whole { (usize::MAX, usize::MAX) } else { (BATCH_LEN, BATCH_COUNT) };
+    for range in batches(lens, len_max, count_max) {
         let rows = &rows[range];
         write_many(cache, py, *retry, || rows.iter().filter_map(|(key, plain)| Some(Change::Set(*key, plain.in_memory(*expire, tag)?))))?;
     }
@@ -82,7 +83,7 @@ pub(crate) fn push_many<'py>(
     let tag = key::tag(tag.as_ref())?;
     let tag = tag.as_ref().map(KeyBuf::as_ref);
     let rows: Vec<Plain<'_>> = data.iter().map(Data::plain).collect();
-    for range in batches(rows.iter().map(|plain| plain.len())) {
+    for range in batches(rows.iter().map(|plain| plain.len()), BATCH_LEN, BATCH_COUNT) {
         let rows = &rows[range];
         write_many(cache, py, *retry, || {
             rows.iter().filter_map(|plain| Some(Change::Push { prefix, front, put: plain.in_memory(*expire, tag)? }))
@@ -105,14 +106,14 @@ fn write_many<'d, I: Iterator<Item = Change<'d>>>(
     cache.call(py, retry, |engine| engine.write_many(&mut changes().collect::<Vec<_>>()))
 }
 
-/// Cuts a sequence into ranges that each fit into a commit.
-fn batches(lens: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+/// Cuts a sequence into ranges of at most `len_max` bytes (unless one item is longer) and `count_max` items.
+fn batches(lens: impl Iterator<Item = usize>, len_max: usize, count_max: usize) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut total = 0;
     for (at, len) in lens.enumerate() {
         total += len;
         match ranges.last_mut() {
-            Some(last) if total <= BATCH_LEN && last.len() < BATCH_COUNT => last.end = at + 1,
+            Some(last) if total <= len_max && last.len() < count_max => last.end = at + 1,
             _ => {
                 ranges.push(at..at + 1);
                 total = len;
@@ -166,4 +167,16 @@ pub(crate) fn append(cache: &CacheBase, py: Python<'_>, value: &Bound<'_, PyAny>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_are_cut_where_the_next_item_would_be_too_much() {
+        assert_eq!(batches([].into_iter(), 10, 10), []);
+        assert_eq!(batches([4, 6, 1, 20, 1, 1].into_iter(), 10, 10), [0..2, 2..3, 3..4, 4..6]);
+        assert_eq!(batches([0; 5].into_iter(), 10, 2), [0..2, 2..4, 4..5]);
+    }
 }

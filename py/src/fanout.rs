@@ -43,7 +43,8 @@ fn hash(key: &KeyBuf<'_, '_>) -> u64 {
     let key = key.as_ref();
     match key.number() {
         Some(NumberValue::Int(number)) => number.rem_euclid(0xffff_ffff).unsigned_abs(),
-        Some(NumberValue::Float(number)) => u64::from(adler32(&number.to_be_bytes())),
+        // As `struct.pack('!d', number)` has them.
+        Some(NumberValue::Float(number)) => u64::from(adler32(&number.to_bits().swap_bytes().to_le_bytes())),
         None => u64::from(adler32(key.bytes)),
     }
 }
@@ -308,7 +309,6 @@ impl FanoutBase {
     /// >>> cache.pop('a', tag=True)
     /// (1, 'numbers')
     #[pyo3(signature = (key, default=None, expire_time=false, tag=false, retry=false))]
-    #[expect(clippy::too_many_arguments, reason = "the signature of python-diskcache")]
     fn pop<'py>(
         slf: &Bound<'py, Self>,
         py: Python<'py>,

@@ -594,7 +594,8 @@ class Index(MutableMapping[Any, Any]):
         return iter(self._cache)
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._cache)
+        keys: Iterator[Any] = reversed(self._cache)
+        return keys
 
     def __len__(self) -> int:
         return len(self._cache)
