@@ -75,13 +75,12 @@ def test_each_pushed_item_is_pulled_once(tmp_path: Path) -> None:
         pulled = []
         for item in range(500):
             cache.push((number, item), prefix="queue", retry=True)
-            if item % 2:
-                pulled.append(cache.pull(prefix="queue", retry=True)[1])
+            # Another may have taken the last one just before.
+            if item % 2 and (found := cache.pull(prefix="queue", retry=True)[1]) is not None:
+                pulled.append(found)
         while (found := cache.pull(prefix="queue", retry=True)[1]) is not None:
             pulled.append(found)
-        for item in pulled:
-            with (tmp_path / f"pulled-{number}").open("a") as file:
-                print(*item, file=file)
+        (tmp_path / f"pulled-{number}").write_text("".join(f"{who} {item}\n" for who, item in pulled))
 
     together(work)
     lines = [line for number in range(PROCESSES) for line in (tmp_path / f"pulled-{number}").read_text().splitlines()]
@@ -118,14 +117,15 @@ def test_a_value_that_is_overwritten_is_never_missed_nor_torn(tmp_path: Path, si
         while not (tmp_path / "stop").exists():
             number = (number + 1) % 256
             cache["key"] = bytes([number]) * size
-            if number % 16 == 0:
-                os.sched_yield()
         os._exit(0)
-    misses = torn = 0
+    misses = torn = done = 0
     seen = set()
+    until = time.monotonic() + 15
     try:
-        for _ in range(reads):
+        # The reader may have the processor to itself for a while: it goes on until it met the writer often.
+        while done < reads or (len(seen) < 50 and time.monotonic() < until):
             value = cache.get("key")
+            done += 1
             if value is None:
                 misses += 1
             else:
@@ -135,7 +135,7 @@ def test_a_value_that_is_overwritten_is_never_missed_nor_torn(tmp_path: Path, si
         (tmp_path / "stop").touch()
         assert os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1]) == 0
     assert (misses, torn) == (0, 0)
-    assert len(seen) > 10
+    assert len(seen) >= 50
 
 
 def test_an_expired_value_is_gone_for_every_process_and_none_before(shared: Any) -> None:

@@ -16,7 +16,7 @@ use crate::format::body::AccessesBuilder;
 use crate::format::{BodyBuilder, Place, Record};
 use crate::index::{Direction, Layers, Levels, Order, Slice, Span, Walker, file_name, flush};
 use crate::log::Cursor;
-use crate::sync::{AtomicBool, AtomicUsize, Mutex, Ordering, lock, read, write};
+use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock, read, write};
 use crate::vfs::{OpenMode, VfsFile};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -37,6 +37,11 @@ const CLOSE_CHECKPOINT_COMMITS: u64 = 16;
 const SHARED_FOLD_COMMITS: u64 = 1024;
 /// On network drives a file that others may still be reading stays this long.
 const RETIRED_GRACE: Duration = Duration::from_secs(60);
+
+/// Of writes that evict, one in so many looks whether the files are within the size limit.
+const EVICTIONS_A_LOOK: usize = 64;
+/// Folds that one write makes at most to bring them there, each of about [`FOLD_LEN`].
+const COMPACTION_FOLDS: usize = 8;
 
 /// A process reads the whole index for damage that it met at most this often.
 const REPAIR_PAUSE: Duration = Duration::from_secs(300);
@@ -59,6 +64,12 @@ pub(crate) struct Maintenance {
     due: AtomicBool,
     accesses_due: AtomicBool,
     damage: AtomicBool,
+    /// The files take more than the size limit.
+    bulky: AtomicBool,
+    /// Writes that evicted, to look at the files now and then only.
+    evicting: AtomicUsize,
+    /// What the files took after that was last done something about.
+    compacted_to: AtomicU64,
     /// When this process last repaired the index because of damage that it met.
     repaired: Mutex<Option<Duration>>,
     /// Files that nobody names, with when this process first saw them (network drives).
@@ -98,6 +109,20 @@ impl Maintenance {
 
     pub(crate) fn accesses_wait(&self) {
         self.accesses_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes note of a write that evicts: what is evicted frees nothing before it is folded away.
+    pub(crate) fn evicts(&self, engine: &Engine) {
+        if !engine.is_local() || !self.evicting.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVICTIONS_A_LOOK) {
+            return;
+        }
+        let state = read(&engine.state);
+        let (limit, volume) = (state.tuning.size_limit, engine.volume(&state));
+        // A little below: what is written until it is folded away comes on top. Not again before it was worth it.
+        if volume > limit / 8 * 7 && volume > self.compacted_to.load(Ordering::Relaxed).saturating_add(limit / 16) {
+            self.bulky.store(true, Ordering::Relaxed);
+            self.due.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Takes note of damage in the index: the next step looks after it.
@@ -198,7 +223,14 @@ impl Engine {
             // What fails now fails again at the next damage that is seen, and is tried again then.
             drop(self.repair_seen(deadline));
         }
-        let done = if full { self.checkpoint(deadline).map(|_| true) } else { self.step(deadline) };
+        let bulky = self.maintenance.bulky.swap(false, Ordering::Relaxed);
+        let done = if bulky {
+            self.compact_in_turn(COMPACTION_FOLDS, || true).map(|()| true)
+        } else if full {
+            self.checkpoint(deadline).map(|_| true)
+        } else {
+            self.step(deadline)
+        };
         if done.is_err() {
             // It stays due; the drive is given a moment first.
             self.maintenance.next_step.store(len + self.options.delta_entries_max / 16 + 1, Ordering::Relaxed);
@@ -377,7 +409,7 @@ impl Engine {
 
     /// Makes one step of merging or folding. Returns whether there was one to make.
     fn step(&self, deadline: Deadline) -> Result<bool> {
-        Ok(self.merge_step(deadline)? || self.fold_step(deadline)?)
+        Ok(self.merge_step(deadline)? || self.fold_step(false, deadline)?)
     }
 
     fn merge_step(&self, deadline: Deadline) -> Result<bool> {
@@ -427,9 +459,9 @@ impl Engine {
         }
     }
 
-    /// Folds the part of the log with the most garbage, if there is too much.
-    fn fold_step(&self, deadline: Deadline) -> Result<bool> {
-        let Some((from, to, replaces)) = self.choose_fold() else { return Ok(false) };
+    /// Folds the part of the log with the most garbage, if there is too much of it or in any case.
+    fn fold_step(&self, any: bool, deadline: Deadline) -> Result<bool> {
+        let Some((from, to, replaces)) = self.choose_fold(any) else { return Ok(false) };
         self.fold_part(from, to, replaces, deadline)?;
         Ok(true)
     }
@@ -455,9 +487,9 @@ impl Engine {
 
     /// Chooses a part of the log that lies before the checkpoint: in local mode a sealed segment or a fold, in shared mode the commits
     /// that are not folded yet. Returns its addresses and the folds in it.
-    fn choose_fold(&self) -> Option<(u64, u64, Vec<u64>)> {
+    fn choose_fold(&self, any: bool) -> Option<(u64, u64, Vec<u64>)> {
         let state = read(&self.state);
-        if !self.garbage_is_over(&state) {
+        if !any && !self.garbage_is_over(&state) {
             return None;
         }
         let Some(local) = &self.local else {
@@ -540,20 +572,20 @@ impl Engine {
             return;
         }
         let Some(turn) = self.take_turn() else { return };
-        drop(self.compact_in_turn(is_over));
+        drop(self.compact_in_turn(usize::MAX, is_over));
         self.plan_next_step();
         self.remove_retired(false);
         drop(turn);
     }
 
-    fn compact_in_turn(&self, is_over: impl Fn() -> bool) -> Result<()> {
+    fn compact_in_turn(&self, folds_max: usize, is_over: impl Fn() -> bool) -> Result<()> {
         // Only what a checkpoint covers is folded, and what was folded goes when the second checkpoint from then names the fold.
         self.checkpoint(self.deadline())?;
         while self.merge_step(self.deadline())? {}
         // Each part once: a fold of what is all garbage is itself a part that is.
         let parts = self.local.as_ref().map_or(0, |local| local.sealed().len()) + read(&self.state).folds.len();
-        for _ in 0..parts {
-            if !self.fold_step(self.deadline())? {
+        for _ in 0..parts.min(folds_max) {
+            if !self.fold_step(true, self.deadline())? {
                 break;
             }
         }
@@ -562,6 +594,7 @@ impl Engine {
                 self.checkpoint(self.deadline())?;
             }
         }
+        self.maintenance.compacted_to.store(self.volume(&read(&self.state)), Ordering::Relaxed);
         Ok(())
     }
 

@@ -198,6 +198,7 @@ impl Engine {
             state.tuning.cull_limit > 0 && (expired || self.is_over_limit(&state, more))
         };
         if due && body.has_room_for(64 << 10) {
+            self.maintenance.evicts(self);
             for (cause, victims) in self.victims(now, more) {
                 body.push(&Record::Remove(cause, victims.list()));
             }

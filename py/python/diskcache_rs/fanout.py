@@ -20,12 +20,22 @@ from ._exceptions import Timeout
 from ._native import FanoutBase
 from .persistent import Deque, Index
 
+if TYPE_CHECKING:
+    from typing_extensions import disjoint_base
+else:
+    # Known to Python from 3.15 on; until then it is for type checkers alone.
+    def disjoint_base(cls: type) -> type:
+        """Return `cls`."""
+        return cls
+
+
 _log = logging.getLogger("diskcache_rs")
 
 # What `Cache` takes beside the settings, and so is pickled with the cache.
 _OPTIONS = ("durability", "max_staleness", "profile", "read_only")
 
 
+@disjoint_base
 class FanoutStats(tuple[int, int]):
     """Hits and misses, as python-diskcache returns them, and what was dropped.
 
