@@ -324,7 +324,7 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').pop()
         'c'
         """
-        return self._pulled("back")
+        return self._pulled(front=False)
 
     def popleft(self) -> Any:
         """Take the value at the left; raise `IndexError` if there is none.
@@ -332,13 +332,13 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').popleft()
         'a'
         """
-        return self._pulled("front")
+        return self._pulled(front=True)
 
-    def _pulled(self, side: str) -> Any:
-        _, value = self._cache.pull(default=(None, ENOVAL), side=side, retry=True)
-        if value is ENOVAL:
+    def _pulled(self, front: bool) -> Any:
+        item = self._cache._pull((None, front), True)
+        if item is None:
             raise IndexError("pop from an empty deque")
-        return value
+        return item[0][1]
 
     def remove(self, value: Any) -> None:
         """Remove the first value that equals `value`; raise `ValueError` if there is none.
