@@ -26,6 +26,8 @@ import diskcache_rs
 
 LIBRARIES = {"diskcache_rs": diskcache_rs, "diskcache": diskcache}
 FACTOR, BULK_FACTOR, FANOUT_RATIO = 8, 30, 1.5
+# Batches of the bulk verbs in a round.
+BATCHES = 5
 
 # What is done, and how many items it is.
 Operation = tuple[str, Callable[[], Any], int]
@@ -91,12 +93,15 @@ def cache_operations(library: Any, folder: Path, count: int) -> list[Operation]:
             for key, value in pairs.items():
                 cache.set(key, value)
 
+    def repeated(call: Callable[[], Any]) -> Callable[[], Any]:
+        return each(lambda _: call(), [None] * BATCHES)
+
     ours = hasattr(cache, "set_many")
     return [
         ("Cache.get", each(cache.get, keys), count),
         ("FanoutCache.get", each(fanout.get, keys), count),
-        ("set_many", (lambda: cache.set_many(pairs)) if ours else in_a_transaction, count),
-        ("get_many", (lambda: cache.get_many(keys)) if ours else each(cache.get, keys), count),
+        ("set_many", repeated((lambda: cache.set_many(pairs)) if ours else in_a_transaction), BATCHES * count),
+        ("get_many", repeated((lambda: cache.get_many(keys)) if ours else each(cache.get, keys)), BATCHES * count),
     ]
 
 

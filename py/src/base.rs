@@ -452,6 +452,11 @@ impl CacheBase {
         walk::peek(self, py, queue.0.as_deref(), queue.1, retry)
     }
 
+    /// Returns the value at an end of the queue None, or `default` if it is empty.
+    fn _peek_value<'py>(&self, py: Python<'py>, front: bool, default: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(walk::peek(self, py, None, front, true)?.map_or(default, |((_, value), ..)| value))
+    }
+
     /// Looks at the item that was inserted last or first, as `_pull`.
     fn _peekitem<'py>(&self, py: Python<'py>, last: bool, retry: bool) -> PyResult<Option<walk::Item<'py>>> {
         walk::peekitem(self, py, last, retry)

@@ -302,7 +302,7 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').peek()
         'c'
         """
-        return self._peeked(front=False)
+        return self._peeked(False)
 
     def peekleft(self) -> Any:
         """Return the value at the left; raise `IndexError` if there is none.
@@ -310,13 +310,13 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').peekleft()
         'a'
         """
-        return self._peeked(front=True)
+        return self._peeked(True)
 
     def _peeked(self, front: bool) -> Any:
-        item = self._cache._peek((None, front), True)
-        if item is None:
+        value = self._cache._peek_value(front, ENOVAL)
+        if value is ENOVAL:
             raise IndexError("peek from an empty deque")
-        return item[0][1]
+        return value
 
     def pop(self) -> Any:
         """Take the value at the right; raise `IndexError` if there is none. Of many that pop at once, each gets another.
