@@ -1,6 +1,7 @@
 //! What the façade promises, on a real local disk and in shared mode on one.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test: helpers panic, and look at real files")]
 
+use diskcache_core::cache::{Change, Changed};
 use diskcache_core::clock::ManualClock;
 use diskcache_core::vfs::mem::MemVfs;
 use diskcache_core::{Cache, ErrorKind, Hit, KeyOrder, KeyRef, Number, NumberKey, Options, ProfileOverride, Put, Setting};
@@ -204,5 +205,89 @@ fn what_is_popped_is_read_even_if_it_is_folded_away_at_once() {
             assert_eq!(cache.pull(Some("queue"), true).unwrap().map(content), Some(value(i)), "item {i} in {mode:?}");
         }
         assert_eq!((cache.len().unwrap(), cache.damaged_reads().unwrap()), (0, 0));
+    }
+}
+
+#[test]
+fn a_batch_is_one_commit_of_all_its_changes_in_their_order() {
+    for_both(|cache, open| {
+        let large = vec![7; 400_000];
+        cache.set(KeyRef::text("old"), Put::bytes(&large)).unwrap();
+        let mut changes = [
+            Change::Set(KeyRef::text("a"), Put::text("one")),
+            Change::Set(KeyRef::text("b"), Put::bytes(&large)),
+            Change::Set(KeyRef::text("a"), Put::text("two")),
+            Change::Push { prefix: None, front: false, put: Put::text("item") },
+            Change::Delete(KeyRef::text("none")),
+            Change::Pop(KeyRef::text("old")),
+            Change::Delete(KeyRef::text("b")),
+        ];
+        let changed = cache.write_many(&mut changes).unwrap();
+        let [
+            Changed::Set,
+            Changed::Set,
+            Changed::Set,
+            Changed::Pushed(key),
+            Changed::Deleted(false),
+            Changed::Popped(Some(hit)),
+            Changed::Deleted(true),
+        ] = &changed[..]
+        else {
+            panic!("{changed:?}")
+        };
+        assert!(key.as_ref().same(&NumberKey::int(500_000_000_000_000).as_ref()));
+        assert_eq!(hit.value.bytes().unwrap().len(), large.len());
+        let other = open();
+        assert_eq!((text(&other, "a").as_deref(), other.len().unwrap()), (Some("two"), 2));
+        let values = other.get_many(&[KeyRef::text("b"), KeyRef::text("a"), KeyRef::text("old")]).unwrap();
+        assert_eq!(values.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, false]);
+        assert!(cache.write_many(&mut []).unwrap().is_empty());
+    });
+}
+
+#[test]
+fn a_batch_that_cannot_be_leaves_nothing_behind() {
+    for_both(|cache, open| {
+        let (large, long) = (vec![7; 400_000], vec![b'k'; (1 << 20) + 1]);
+        let mut bad_key = [Change::Set(KeyRef::text("a"), Put::bytes(&large)), Change::Delete(KeyRef::bytes(&long))];
+        assert_eq!(cache.write_many(&mut bad_key).unwrap_err().kind(), ErrorKind::Invalid);
+        let small = vec![7; 200_000];
+        let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let mut too_much: Vec<Change<'_>> = names.iter().map(|n| Change::Set(KeyRef::text(n), Put::bytes(&small))).collect();
+        too_much.insert(0, Change::Set(KeyRef::text("a"), Put::bytes(&large)));
+        assert_eq!(cache.write_many(&mut too_much).unwrap_err().kind(), ErrorKind::Invalid);
+        assert_eq!(open().len().unwrap(), 0);
+        assert!(cache.check(false).unwrap().problems.is_empty());
+    });
+}
+
+/// What cull evicts frees nothing by itself: the log kept it until later writes folded it away, and the files stayed over the limit.
+#[test]
+fn after_cull_the_files_are_within_the_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let setting = |name: &str, value| (name.to_owned(), Setting::Int(value));
+    let settings = vec![setting("size_limit", 512 << 10), setting("cull_limit", 0)];
+    let cache = Cache::open(dir.path(), Options { settings, ..options(ProfileOverride::Local) }).unwrap();
+    for n in 0..5000 {
+        cache.set(NumberKey::int(n).as_ref(), Put::bytes(&[7; 100])).unwrap();
+    }
+    assert!(cache.volume().unwrap() > 512 << 10);
+    assert!(cache.cull().unwrap() > 0);
+    assert!(cache.volume().unwrap() <= 512 << 10, "{} bytes", cache.volume().unwrap());
+    assert!(cache.len().unwrap() > 0);
+}
+
+#[test]
+fn the_folder_of_large_values_goes_with_the_last_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path(), options(ProfileOverride::Local)).unwrap();
+    for turn in 0..3 {
+        for key in ["a", "b"] {
+            cache.set(KeyRef::text(key), Put::bytes(&vec![turn; 400_000])).unwrap();
+        }
+        assert!(cache.delete(KeyRef::text("a")).unwrap());
+        assert!(dir.path().join("blob").exists());
+        assert!(cache.delete(KeyRef::text("b")).unwrap());
+        assert!(!dir.path().join("blob").exists());
     }
 }

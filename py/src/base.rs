@@ -5,11 +5,11 @@
 
 use crate::cache::{Cache, Options};
 use crate::error::raised;
-use crate::key::Count;
+use crate::key::{self, Count};
 use crate::settings::OpenArguments;
-use crate::{file, read, settings, walk, write};
-use diskcache_core::Result;
+use crate::{bulk, file, read, settings, walk, write};
 use diskcache_core::format::Number;
+use diskcache_core::{ErrorKind, Result};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -74,6 +74,27 @@ impl CacheBase {
         let opened = py.detach(|| Cache::open(&recipe.directory, recipe.options.clone())).map_err(|error| raised(&error))?;
         let mut guard = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         Ok(guard.get_or_insert(opened).clone())
+    }
+
+    /// Calls `verb` as one transaction of this thread (as a part of it, if the thread has one open).
+    pub(crate) fn transacted<T: Send>(&self, py: Python<'_>, retry: bool, verb: impl Fn(&Cache) -> Result<T> + Sync) -> PyResult<T> {
+        self.transactions.fetch_add(1, Ordering::SeqCst);
+        let done = self.call(py, retry, |engine| {
+            if engine.in_transaction() {
+                return verb(engine);
+            }
+            loop {
+                engine.transact_begin(None)?;
+                let done = verb(engine).inspect_err(|_| drop(engine.transact_rollback()))?;
+                match engine.transact_commit() {
+                    // Another host came first, which cannot be for ever: each time one of them gets on.
+                    Err(error) if error.kind() == ErrorKind::Conflict && retry => {}
+                    ended => return ended.map(|()| done),
+                }
+            }
+        });
+        self.transactions.fetch_sub(1, Ordering::SeqCst);
+        done
     }
 
     /// Returns the disk object.
@@ -186,7 +207,7 @@ impl CacheBase {
         retry: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         if expire_time || tag {
-            return read::get_full(self, py, key, default, read, (expire_time, tag), retry);
+            return read::get_full(self, py, &key::encode(self, key)?, default, read, (expire_time, tag), retry);
         }
         match read::get(self, py, key, read, retry)? {
             Some(value) => Ok(value),
@@ -374,9 +395,66 @@ impl CacheBase {
         walk::pull(self, py, queue.0.as_deref(), queue.1, retry)
     }
 
+    /// Adds many to the back or the front of a queue, by as few commits as hold them.
+    fn _push_many(
+        &self,
+        py: Python<'_>,
+        values: Vec<Bound<'_, PyAny>>,
+        queue: (Option<String>, bool),
+        extra: bulk::Shared<'_>,
+    ) -> PyResult<()> {
+        bulk::push_many(self, py, &values, (queue.0.as_deref(), queue.1), &extra)
+    }
+
+    /// Adds to an end of the queue None and takes from the other end what is more than `maxlen` then.
+    fn _append(&self, py: Python<'_>, value: &Bound<'_, PyAny>, front: bool, maxlen: u64) -> PyResult<()> {
+        bulk::append(self, py, value, front, maxlen)
+    }
+
+    /// Stores pairs: as one commit if `whole`, else as few as hold them.
+    fn _set_many<'py>(
+        &self,
+        py: Python<'py>,
+        pairs: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+        extra: bulk::Shared<'py>,
+        whole: bool,
+    ) -> PyResult<()> {
+        bulk::set_many(self, py, &pairs, &extra, whole)
+    }
+
+    /// Returns what there is of many keys.
+    fn _get_many<'py>(&self, py: Python<'py>, keys: Vec<Bound<'py, PyAny>>, retry: bool) -> PyResult<Bound<'py, PyDict>> {
+        bulk::get_many(self, py, &keys, retry)
+    }
+
+    /// Removes many keys as one commit and returns how many were there.
+    fn _delete_many(&self, py: Python<'_>, keys: Vec<Bound<'_, PyAny>>, retry: bool) -> PyResult<usize> {
+        bulk::delete_many(self, py, &keys, retry)
+    }
+
+    /// Removes many keys as one commit and returns what they had.
+    fn _pop_many<'py>(&self, py: Python<'py>, keys: Vec<Bound<'py, PyAny>>, retry: bool) -> PyResult<Bound<'py, PyDict>> {
+        bulk::pop_many(self, py, &keys, retry)
+    }
+
+    /// Returns the key at an index, if the keys are integers without a gap.
+    fn _queue_key(&self, py: Python<'_>, index: i64) -> PyResult<Option<i64>> {
+        walk::queue_key(self, py, index)
+    }
+
+    /// Takes the item that was inserted last or first, as `_pull`.
+    fn _popitem<'py>(&self, py: Python<'py>, last: bool, retry: bool) -> PyResult<Option<walk::Item<'py>>> {
+        walk::popitem(self, py, last, retry)
+    }
+
     /// Looks at an end of a queue, as `_pull`.
     fn _peek<'py>(&self, py: Python<'py>, queue: (Option<String>, bool), retry: bool) -> PyResult<Option<walk::Item<'py>>> {
         walk::peek(self, py, queue.0.as_deref(), queue.1, retry)
+    }
+
+    /// Returns the value at an end of the queue None, or `default` if it is empty.
+    fn _peek_value<'py>(&self, py: Python<'py>, front: bool, default: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(walk::peek(self, py, None, front, true)?.map_or(default, |((_, value), ..)| value))
     }
 
     /// Looks at the item that was inserted last or first, as `_pull`.

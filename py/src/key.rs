@@ -140,3 +140,13 @@ impl<'py> FromPyObject<'_, 'py> for Count {
         Err(PyTypeError::new_err(format!("can only count with int and float, not {name}")))
     }
 }
+
+impl<'py> IntoPyObject<'py> for Count {
+    type Target = PyAny;
+    type Output = Bound<'py, PyAny>;
+    type Error = PyErr;
+
+    fn into_pyobject(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        crate::value::number_object(py, self.0)
+    }
+}

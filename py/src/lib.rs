@@ -5,9 +5,11 @@
 //! a release of it; whatever could wait is called again with the interpreter released.
 
 mod base;
+mod bulk;
 mod disk;
 mod engine;
 mod error;
+mod fanout;
 mod file;
 mod key;
 mod read;
@@ -24,6 +26,8 @@ use pyo3::prelude::*;
 mod native {
     #[pymodule_export]
     use super::base::CacheBase;
+    #[pymodule_export]
+    use super::fanout::FanoutBase;
     #[pymodule_export]
     use super::file::ValueFile;
 

@@ -3,6 +3,7 @@
 use crate::base::CacheBase;
 use crate::cache::{Hit, Value};
 use crate::file::ValueFile;
+use crate::key::KeyBuf;
 use crate::{key, value};
 use pyo3::exceptions::{PyKeyError, PyOSError};
 use pyo3::prelude::*;
@@ -20,8 +21,19 @@ pub(crate) fn get<'py>(
     read: bool,
     retry: bool,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let encoded = key::encode(cache, key)?;
-    let name = encoded.as_ref();
+    get_at(cache, py, &key::encode(cache, key)?, read, retry)
+}
+
+/// As [`get`], of a key that is encoded already.
+#[inline]
+pub(crate) fn get_at<'py>(
+    cache: &CacheBase,
+    py: Python<'py>,
+    key: &KeyBuf<'_, 'py>,
+    read: bool,
+    retry: bool,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let name = key.as_ref();
     for _ in 0..LOOKUPS_MAX {
         let found: Option<Value> = cache.attempt(py, retry, |engine| engine.try_get(name), |engine| engine.get(name))?;
         let Some(found) = found else { return Ok(None) };
@@ -36,14 +48,13 @@ pub(crate) fn get<'py>(
 pub(crate) fn get_full<'py>(
     cache: &CacheBase,
     py: Python<'py>,
-    key: &Bound<'py, PyAny>,
+    key: &KeyBuf<'_, 'py>,
     default: Option<Bound<'py, PyAny>>,
     read: bool,
     wants: (bool, bool),
     retry: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let encoded = key::encode(cache, key)?;
-    let name = encoded.as_ref();
+    let name = key.as_ref();
     for _ in 0..LOOKUPS_MAX {
         let found: Option<Hit> = cache.call(py, retry, |engine| engine.get_full(name))?;
         let Some(hit) = found else { break };
@@ -92,8 +103,13 @@ pub(crate) fn hide_io<'py>(
 /// Returns whether `key` has a value.
 #[inline]
 pub(crate) fn contains(cache: &CacheBase, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let encoded = key::encode(cache, key)?;
-    let name = encoded.as_ref();
+    contains_at(cache, py, &key::encode(cache, key)?)
+}
+
+/// As [`contains`], of a key that is encoded already.
+#[inline]
+pub(crate) fn contains_at(cache: &CacheBase, py: Python<'_>, key: &KeyBuf<'_, '_>) -> PyResult<bool> {
+    let name = key.as_ref();
     cache.attempt(py, true, |engine| engine.try_contains(name), |engine| engine.contains(name))
 }
 

@@ -94,6 +94,19 @@ impl Data<'_, '_> {
         }
     }
 
+    /// Reads it into memory, if it is a file.
+    pub(crate) fn into_memory(self) -> PyResult<Self> {
+        let Self::Reader(reader) = self else { return Ok(self) };
+        let mut bytes = Vec::new();
+        loop {
+            let chunk = reader.chunk()?;
+            if chunk.is_empty() {
+                return Ok(Self::Owned(ValueKind::Bytes, bytes));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+
     /// Returns the exception that the file's `read` raised, if that is why the engine failed.
     pub(crate) fn raised(&self) -> Option<PyErr> {
         match self {
@@ -107,6 +120,25 @@ impl Data<'_, '_> {
         match self {
             Self::Owned(ValueKind::Custom1, bytes) => Some(bytes),
             _ => None,
+        }
+    }
+}
+
+impl<'d> Plain<'d> {
+    /// Returns what the engine takes; of a file there is none.
+    pub(crate) fn in_memory(self, expire: Option<f64>, tag: Option<KeyRef<'d>>) -> Option<Put<'d>> {
+        match self {
+            Self::Bytes(kind, bytes) => Some(Put { kind, data: PutData::Bytes(bytes), expire, tag }),
+            Self::Bits(kind, bits) => Some(Put { kind, data: PutData::Bits(bits), expire, tag }),
+            Self::Reader(_) => None,
+        }
+    }
+
+    /// Returns about how many bytes it takes in a commit.
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::Bytes(_, bytes) => bytes.len(),
+            Self::Bits(..) | Self::Reader(_) => 0,
         }
     }
 }

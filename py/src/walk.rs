@@ -2,15 +2,17 @@
 
 use crate::base::CacheBase;
 use crate::cache::{Cache, Hit, KeyOrder, Keys};
-use crate::{disk, key, read, value};
+use crate::{disk, key, read, value, write};
 use diskcache_core::Result;
 use diskcache_core::format::Key;
+use diskcache_core::format::key::NumberValue;
 use pyo3::prelude::*;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How many keys are fetched at once.
-const BATCH: usize = 256;
+/// How many keys are fetched at once: few at first, since many walks end soon.
+const BATCH_FIRST: usize = 16;
+const BATCH_MAX: usize = 256;
 
 /// `((key, value), expire_time, tag)`.
 pub(crate) type Item<'py> = ((Bound<'py, PyAny>, Bound<'py, PyAny>), Option<f64>, Option<Bound<'py, PyAny>>);
@@ -40,9 +42,49 @@ pub(crate) fn peek<'py>(cache: &CacheBase, py: Python<'py>, prefix: Option<&str>
     look(cache, py, retry, true, |engine| engine.peek(prefix, front))
 }
 
+/// Returns the key at `index` of a cache whose keys are integers without a gap, as those of the queue None are unless something was
+/// removed within; `None` if they are not, or there is no such index: then the keys have to be walked.
+pub(crate) fn queue_key(cache: &CacheBase, py: Python<'_>, index: i64) -> PyResult<Option<i64>> {
+    cache.call(py, true, |engine| {
+        let end = |reverse| {
+            let mut keys = engine.keys(KeyOrder::Key, reverse);
+            let key = engine.next_keys(&mut keys, 1)?.pop();
+            Ok(key.and_then(|key| match key.as_ref().number() {
+                Some(NumberValue::Int(number)) => Some(number),
+                _ => None,
+            }))
+        };
+        let (Some(first), Some(last), len) = (end(false)?, end(true)?, engine.len()?) else { return Ok(None) };
+        let len = i64::try_from(len).unwrap_or(i64::MAX);
+        let is_whole = last.checked_sub(first).is_some_and(|distance| distance == len - 1);
+        let place = if index < 0 { index.saturating_add(len) } else { index };
+        Ok((is_whole && (0..len).contains(&place)).then(|| first + place))
+    })
+}
+
 /// Looks at the item that was inserted last or first.
 pub(crate) fn peekitem<'py>(cache: &CacheBase, py: Python<'py>, last: bool, retry: bool) -> PyResult<Option<Item<'py>>> {
     look(cache, py, retry, false, |engine| engine.peekitem(last))
+}
+
+/// Takes the item that was inserted last or first.
+pub(crate) fn popitem<'py>(cache: &CacheBase, py: Python<'py>, last: bool, retry: bool) -> PyResult<Option<Item<'py>>> {
+    loop {
+        let hit = cache.transacted(py, retry, |engine| match engine.peekitem(last)? {
+            // An item whose value is gone counts as taken: the next one follows.
+            Some(hit) => engine.pop(hit.key.as_ref()).map(|popped| Some(popped.unwrap_or(hit))),
+            None => Ok(None),
+        })?;
+        let Some(hit) = hit else { return Ok(None) };
+        let value = read::hide_io(cache, py, value::decode(cache, py, &hit.value, false))?;
+        if cache.files_in_python() {
+            write::remove_file(cache, py, &hit)?;
+        }
+        if let Some(value) = value {
+            let key = key::decode(cache, py, hit.key.as_ref())?;
+            return item(py, key, value, &hit).map(Some);
+        }
+    }
 }
 
 fn look<'py>(
@@ -92,6 +134,8 @@ pub(crate) struct KeyIterator {
 }
 
 struct Walk {
+    /// How many keys the next batch has.
+    room: usize,
     batch: std::vec::IntoIter<Key>,
     keys: Keys,
     /// The key that was last when the walk began, and how many there were: it ends at the one, and after the other at the latest.
@@ -111,12 +155,12 @@ impl KeyIterator {
             let left = if follows_additions { engine.len()? } else { u64::MAX };
             Ok((engine.keys(order, reverse), last, left))
         })?;
-        let walk = Walk { batch: Vec::new().into_iter(), keys, last, left };
+        let walk = Walk { room: BATCH_FIRST, batch: Vec::new().into_iter(), keys, last, left };
         Ok(Self { cache: cache.clone().unbind(), state: Mutex::new(walk) })
     }
 
     fn next_key(&self, py: Python<'_>) -> PyResult<Option<Key>> {
-        let keys = {
+        let (keys, room) = {
             let mut walk = self.lock();
             if walk.left == 0 {
                 return Ok(None);
@@ -124,12 +168,14 @@ impl KeyIterator {
             if let Some(key) = walk.take() {
                 return Ok(Some(key));
             }
-            walk.keys.clone()
+            let room = walk.room;
+            walk.room = (room * 4).min(BATCH_MAX);
+            (walk.keys.clone(), room)
         };
         // The engine is asked without the lock, since another thread may wait for that with the interpreter.
         let (batch, keys) = self.cache.get().call(py, true, |engine| {
             let mut keys = keys.clone();
-            engine.next_keys(&mut keys, BATCH).map(|batch| (batch, keys))
+            engine.next_keys(&mut keys, room).map(|batch| (batch, keys))
         })?;
         let mut walk = self.lock();
         walk.batch = batch.into_iter();

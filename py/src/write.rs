@@ -28,12 +28,23 @@ pub(crate) fn set(
     value: &Bound<'_, PyAny>,
     extra: &Extra<'_, '_>,
 ) -> PyResult<()> {
-    let encoded = key::encode(cache, key)?;
+    set_at(cache, py, (key, &key::encode(cache, key)?), value, extra)
+}
+
+/// As [`set`], of a key that is encoded already.
+#[inline]
+pub(crate) fn set_at(
+    cache: &CacheBase,
+    py: Python<'_>,
+    (key, encoded): (&Bound<'_, PyAny>, &KeyBuf<'_, '_>),
+    value: &Bound<'_, PyAny>,
+    extra: &Extra<'_, '_>,
+) -> PyResult<()> {
     let tag = key::tag(extra.tag)?;
     let data = value::encode(cache, value, extra.read, Some(key))?;
     let (key, tag, expire) = (encoded.as_ref(), tag.as_ref().map(KeyBuf::as_ref), extra.expire);
     if cache.files_in_python() {
-        return replace(cache, py, &encoded, &data, extra);
+        return replace(cache, py, encoded, &data, extra);
     }
     let plain = data.plain();
     if matches!(plain, Plain::Reader(_)) {
@@ -64,7 +75,7 @@ fn replace(cache: &CacheBase, py: Python<'_>, key: &KeyBuf<'_, '_>, data: &Data<
 }
 
 /// Tells a disk object with files of its own that an entry is gone.
-fn remove_file(cache: &CacheBase, py: Python<'_>, hit: &Hit) -> PyResult<()> {
+pub(crate) fn remove_file(cache: &CacheBase, py: Python<'_>, hit: &Hit) -> PyResult<()> {
     match value::row(py, &hit.value)? {
         Some(row) => disk::remove(cache, py, &row),
         None => Ok(()),

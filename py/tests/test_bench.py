@@ -77,3 +77,28 @@ def test_every_mode_runs(tmp_path: Path) -> None:
     assert report["mixed"]["lmdb"]["median"] > 0
     assert report["tail"]["diskcache_rs"]["sets"] > 0
     assert report["million"]["20000"]["get us"] > 0
+
+
+def test_the_surface_is_compared_and_each_missed_target_is_named(tmp_path: Path) -> None:
+    sys.path.insert(0, str(BENCH))
+    try:
+        import surface
+    finally:
+        sys.path.remove(str(BENCH))
+    good = {"diskcache_rs": 1.0, "diskcache": 8.0}
+    found = {
+        "Cache.get": good,
+        "FanoutCache.get": {"diskcache_rs": 1.5, "diskcache": 12.0},
+        "set_many": {"diskcache_rs": 1, "diskcache": 30},
+    }
+    assert surface.misses(found) == []
+    found |= {"Index[key]": {"diskcache_rs": 1.01, "diskcache": 8.0}, "set_many": {"diskcache_rs": 1, "diskcache": 29}}
+    found["FanoutCache.get"] = {"diskcache_rs": 1.51, "diskcache": 80.0}
+    assert [text.split(":")[0] for text in surface.misses(found)] == ["set_many", "Index[key]", "FanoutCache.get"]
+
+    command = [sys.executable, "-W", "ignore", str(BENCH / "surface.py"), "--rounds=1", "--count=40", "--folder", str(tmp_path)]
+    done = subprocess.run([*command, "--json", str(tmp_path / "out.json")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "out.json").read_text())["microseconds"]
+    assert len(report) == 27
+    assert all(set(times) == {"diskcache_rs", "diskcache"} and min(times.values()) > 0 for times in report.values())

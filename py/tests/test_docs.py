@@ -13,7 +13,19 @@ import pytest
 import diskcache_rs
 import diskcache_rs.core
 
-CLASSES = [diskcache_rs.Cache, diskcache_rs.Disk, diskcache_rs.JSONDisk, diskcache_rs.Timeout, diskcache_rs.Constant]
+CLASSES = [
+    diskcache_rs.Cache,
+    diskcache_rs.FanoutCache,
+    diskcache_rs.Deque,
+    diskcache_rs.Index,
+    diskcache_rs.DjangoCache,
+    diskcache_rs.Disk,
+    diskcache_rs.JSONDisk,
+    diskcache_rs.Timeout,
+    diskcache_rs.Constant,
+]
+# Their methods may come from a native base class.
+NATIVE = (diskcache_rs.Cache, diskcache_rs.FanoutCache)
 
 
 def documented() -> list[tuple[str, Any]]:
@@ -22,7 +34,7 @@ def documented() -> list[tuple[str, Any]]:
     for cls in CLASSES:
         found.append((cls.__name__, cls))
         for name, member in inspect.getmembers(cls):
-            inherited = cls is not diskcache_rs.Cache and name not in vars(cls)
+            inherited = cls not in NATIVE and name not in vars(cls)
             if name.startswith("_") or inherited or not (callable(member) or isinstance(member, property)):
                 continue
             found.append((f"{cls.__name__}.{name}", member))
@@ -34,7 +46,7 @@ def test_the_docstring_says_what_it_does_with_an_example_that_runs(name: str, me
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     text = inspect.getdoc(member)
     assert text, f"{name} has no docstring"
-    names = {**vars(diskcache_rs.core), **vars(diskcache_rs)}
+    names = {**vars(diskcache_rs.core), **vars(diskcache_rs), "DjangoCache": diskcache_rs.DjangoCache}
     test = doctest.DocTestParser().get_doctest(text, names, name, None, None)
     if not test.examples and name.startswith("JSONDisk."):
         return
@@ -43,7 +55,7 @@ def test_the_docstring_says_what_it_does_with_an_example_that_runs(name: str, me
     assert result.failed == 0
 
 
-@pytest.mark.parametrize("module", ["__init__.py", "_cache.py", "_constants.py", "_exceptions.py"])
+@pytest.mark.parametrize("module", ["__init__.py", "_cache.py", "_constants.py", "_exceptions.py", "fanout.py"])
 def test_examples_of_modules_run(module: str, monkeypatch: Any, tmp_path: Path) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     name = "diskcache_rs" if module == "__init__.py" else f"diskcache_rs.{module.removesuffix('.py')}"

@@ -211,3 +211,29 @@ def test_a_tag_of_another_type_is_refused(cache: Cache) -> None:
     with pytest.raises(TypeError, match="tag must be"):
         cache.set("a", 1, tag=("tuple",))
     assert len(cache) == 0
+
+
+@pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
+@pytest.mark.parametrize("profile", ["local", "shared"])
+def test_a_value_is_a_file_that_can_be_sought_whatever_its_place_and_codec(
+    make: Callable[..., Cache], profile: str, compression: str | None
+) -> None:
+    cache = make(profile=profile, compression=compression)
+    for size in (0, 1, 5_000, 300_000, 5_000_000):
+        data = (b"0123456789" * (size // 10 + 1))[:size]
+        assert cache.set(("set", size), data)
+        assert cache.set(("streamed", size), io.BytesIO(data), read=True)
+        for key in (("set", size), ("streamed", size)):
+            with cache.read(key) as file:
+                assert isinstance(file, io.BufferedIOBase)
+                assert file.readable()
+                assert file.seekable()
+                assert file.seek(0, io.SEEK_END) == size
+                assert file.seek(size // 2) == file.tell() == size // 2
+                assert file.read() == data[size // 2 :]
+                file.seek(-min(size, 3), io.SEEK_END)
+                assert file.read() == data[size - min(size, 3) :]
+                file.seek(0)
+                assert file.readline() == data
+            with pytest.raises(ValueError, match="closed"):
+                file.read()

@@ -86,11 +86,9 @@ impl Blobs {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => match self.vfs.create_dir(&self.dir) {
                     Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create", &self.dir, e)),
-                    // What is synced in it must not vanish with its name.
-                    _ => {
-                        let synced = self.dir.parent().map_or(Ok(()), |parent| self.vfs.sync_dir(parent));
-                        synced.map_err(|e| Error::io("sync the directory of", &self.dir, e))?;
-                    }
+                    // What is synced in it must not vanish with its name; what is not synced now is synced later, by `sync`.
+                    _ if self.durable => self.sync_own_name()?,
+                    _ => {}
                 },
                 Err(e) => return Err(Error::io("create", &path, e)),
             }
@@ -147,7 +145,18 @@ impl Blobs {
         let path = self.path(id);
         let file = self.vfs.open(&path, OpenMode::ReadWrite).map_err(|e| Error::io("open", &path, e))?;
         file.sync().map_err(|e| Error::io("sync", &path, e))?;
-        self.vfs.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))
+        self.vfs.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
+        if self.durable { Ok(()) } else { self.sync_own_name() }
+    }
+
+    fn sync_own_name(&self) -> Result<()> {
+        let synced = self.dir.parent().map_or(Ok(()), |parent| self.vfs.sync_dir(parent));
+        synced.map_err(|e| Error::io("sync the directory of", &self.dir, e))
+    }
+
+    /// Removes the folder if it is empty, as it is once no entry has a blob. The next blob makes it again.
+    pub(crate) fn remove_folder(&self) {
+        drop(self.vfs.remove_dir(&self.dir));
     }
 
     /// Opens a blob to read it.

@@ -27,6 +27,9 @@ use std::time::Duration;
 const STEP_ROWS: u64 = 8192;
 /// Bytes of a local log that are not worth a checkpoint, however small the cache must be.
 const TAIL_LEN_MIN: u64 = 256 << 10;
+/// How long a caller that asked for maintenance waits for its turn, and how it looks.
+const TURN_WAIT: Duration = Duration::from_secs(2);
+const TURN_PAUSE: Duration = Duration::from_micros(500);
 /// How many times what is due maintenance may fall behind before writers wait for it a little.
 const FAR: usize = 2;
 /// Live bytes that a fold gathers, about: what one step may copy.
@@ -37,6 +40,11 @@ const FOLD_LIVE_MAX: u64 = 90;
 const CLOSE_CHECKPOINT_COMMITS: u64 = 16;
 /// On network drives a file that others may still be reading stays this long.
 const RETIRED_GRACE: Duration = Duration::from_secs(60);
+
+/// Of writes that evict, one in so many looks whether the files are within the size limit.
+const EVICTIONS_A_LOOK: usize = 64;
+/// Folds that one write makes at most to bring them there, each of about [`FOLD_LEN`].
+const COMPACTION_FOLDS: usize = 8;
 
 /// A process reads the whole index for damage that it met at most this often.
 const REPAIR_PAUSE: Duration = Duration::from_secs(300);
@@ -56,6 +64,12 @@ pub(crate) struct Maintenance {
     due: AtomicBool,
     accesses_due: AtomicBool,
     damage: AtomicBool,
+    /// The files take more than the size limit.
+    bulky: AtomicBool,
+    /// Writes that evicted, to look at the files now and then only.
+    evicting: AtomicUsize,
+    /// What the files took after that was last done something about.
+    compacted_to: AtomicU64,
     /// When this process last repaired the index because of damage that it met.
     repaired: Mutex<Option<Duration>>,
     /// Files that nobody names, with when this process first saw them (network drives).
@@ -108,6 +122,20 @@ impl Maintenance {
         self.accesses_due.store(true, Ordering::Relaxed);
     }
 
+    /// Takes note of a write that evicts: what is evicted frees nothing before it is folded away.
+    pub(crate) fn evicts(&self, engine: &Engine) {
+        if !engine.is_local() || !self.evicting.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVICTIONS_A_LOOK) {
+            return;
+        }
+        let state = read(&engine.state);
+        let (limit, volume) = (state.tuning.size_limit, engine.volume(&state));
+        // A little below: what is written until it is folded away comes on top. Not again before it was worth it.
+        if volume > limit / 8 * 7 && volume > self.compacted_to.load(Ordering::Relaxed).saturating_add(limit / 16) {
+            self.bulky.store(true, Ordering::Relaxed);
+            self.due.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Takes note of damage in the index: the next step looks after it.
     pub(crate) fn damage_seen(&self) {
         self.damage.store(true, Ordering::Relaxed);
@@ -134,6 +162,9 @@ impl Maintenance {
     pub(crate) fn retire_blob(&self, engine: &Engine, id: u64) {
         if engine.is_local() {
             engine.blobs.remove(id);
+            if read(&engine.state).counters.blobs == 0 {
+                engine.blobs.remove_folder();
+            }
         } else {
             lock(&self.retired).push_back((engine.clock.boot(), Retired::Blob(id)));
         }
@@ -212,7 +243,14 @@ impl Engine {
             // What fails now fails again at the next damage that is seen, and is tried again then.
             drop(self.repair_seen(deadline));
         }
-        let done = if full { self.checkpoint(deadline).map(|_| true) } else { self.step(deadline) };
+        let bulky = self.maintenance.bulky.swap(false, Ordering::Relaxed);
+        let done = if bulky {
+            self.compact_in_turn(COMPACTION_FOLDS, || true).map(|()| true)
+        } else if full {
+            self.checkpoint(deadline).map(|_| true)
+        } else {
+            self.step(deadline)
+        };
         if done.is_err() {
             // It stays due; the drive is given a moment first.
             self.maintenance.next_step.store(len + self.options.delta_entries_max / 16 + 1, Ordering::Relaxed);
@@ -434,7 +472,7 @@ impl Engine {
 
     /// Makes one step of merging or folding. Returns whether there was one to make.
     fn step(&self, deadline: Deadline) -> Result<bool> {
-        Ok(self.merge_step(deadline)? || self.fold_step(deadline)?)
+        Ok(self.merge_step(deadline)? || self.fold_step(false, deadline)?)
     }
 
     fn merge_step(&self, deadline: Deadline) -> Result<bool> {
@@ -486,9 +524,9 @@ impl Engine {
         if state.covered.saturating_sub(folded) >= self.options.fold_commits { u64::MAX / 4 } else { live }
     }
 
-    /// Folds the part of the log with the most garbage, if there is too much.
-    fn fold_step(&self, deadline: Deadline) -> Result<bool> {
-        let Some((from, to, replaces)) = self.choose_fold() else { return Ok(false) };
+    /// Folds the part of the log with the most garbage, if there is too much of it or in any case.
+    fn fold_step(&self, any: bool, deadline: Deadline) -> Result<bool> {
+        let Some((from, to, replaces)) = self.choose_fold(any) else { return Ok(false) };
         self.fold_part(from, to, replaces, deadline)?;
         Ok(true)
     }
@@ -514,9 +552,9 @@ impl Engine {
 
     /// Chooses a part of the log that lies before the checkpoint: in local mode a sealed segment or a fold, in shared mode the commits
     /// that are not folded yet. Returns its addresses and the folds in it.
-    fn choose_fold(&self) -> Option<(u64, u64, Vec<u64>)> {
+    fn choose_fold(&self, any: bool) -> Option<(u64, u64, Vec<u64>)> {
         let state = read(&self.state);
-        if !self.garbage_is_over(&state) {
+        if !any && !self.garbage_is_over(&state) {
             return None;
         }
         let Some(local) = &self.local else {
@@ -577,6 +615,57 @@ impl Engine {
             builder.push(&e, value, seed);
         }
         Ok((builder, live))
+    }
+
+    /// Lets go of garbage while the files take more than the size limit (local mode; on a network drive files stay for a grace). What
+    /// fails is left to later writes.
+    pub(crate) fn compact(&self) {
+        let is_over = || {
+            let state = read(&self.state);
+            self.volume(&state) > state.tuning.size_limit
+        };
+        if self.transaction.is_mine() || !self.is_local() || !is_over() {
+            return;
+        }
+        let Some(turn) = self.wait_for_turn() else { return };
+        drop(self.compact_in_turn(usize::MAX, is_over));
+        self.plan_next_step();
+        self.remove_retired(false);
+        drop(turn);
+    }
+
+    /// Waits a little for the right to do maintenance: a thread of this process, or another process, may be at it.
+    fn wait_for_turn(&self) -> Option<Turn<'_>> {
+        let deadline = Deadline::after(&*self.clock, TURN_WAIT);
+        loop {
+            if let Some(turn) = self.take_turn() {
+                return Some(turn);
+            }
+            if deadline.passed(&*self.clock) {
+                return None;
+            }
+            self.clock.sleep(TURN_PAUSE);
+        }
+    }
+
+    fn compact_in_turn(&self, folds_max: usize, is_over: impl Fn() -> bool) -> Result<()> {
+        // Only what a checkpoint covers is folded, and what was folded goes when the second checkpoint from then names the fold.
+        self.checkpoint(self.deadline())?;
+        while self.merge_step(self.deadline())? {}
+        // Each part once: a fold of what is all garbage is itself a part that is.
+        let parts = self.local.as_ref().map_or(0, |local| local.sealed().len()) + read(&self.state).folds.len();
+        for _ in 0..parts.min(folds_max) {
+            if !self.fold_step(true, self.deadline())? {
+                break;
+            }
+        }
+        for _ in 0..2 {
+            if is_over() {
+                self.checkpoint(self.deadline())?;
+            }
+        }
+        self.maintenance.compacted_to.store(self.volume(&read(&self.state)), Ordering::Relaxed);
+        Ok(())
     }
 
     fn retire_if_unnamed(&self, retired: Retired) {

@@ -28,6 +28,7 @@ pub use handle::Cache;
 pub use options::{BLOB_LEN_MIN_DEFAULT, Durability, EvictionPolicy, Options, ProfileOverride, Setting, Tuning};
 pub use value::{Hit, Put, PutData, Value, ValueReader};
 pub use walk::{KeyOrder, Keys};
+pub use write::{Change, Changed};
 
 /// What a call that must not wait came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -89,7 +89,7 @@ impl Engine {
 
     /// Looks up and reads. Damage may only mean that the state is older than the files (they were merged, folded, removed meanwhile): so
     /// it is believed on the second look.
-    fn get(&self, key: KeyRef<'_>, deadline: Deadline) -> Result<Option<Value>> {
+    pub(super) fn get(&self, key: KeyRef<'_>, deadline: Deadline) -> Result<Option<Value>> {
         for last in [false, true] {
             let looked_up = if last { self.patiently(deadline, || self.lookup(key)) } else { self.lookup(key) };
             let result = match &looked_up {

@@ -133,28 +133,9 @@ impl Cache {
     pub fn cull(&self) -> Result<u64> {
         let engine = self.engine()?;
         engine.check_writable()?;
-        let mut count = engine.remove_span(&Span::expired(engine.clock.wall()), Cause::Expire)?;
-        loop {
-            let deadline = engine.deadline();
-            let accesses = engine.accesses.take();
-            if let Some(list) = accesses {
-                let mut body = BodyBuilder::default();
-                body.push(&Record::Accessed(list.list()));
-                engine.submit(&body, deadline, engine.unlocked())?;
-            }
-            if !engine.is_over_limit(&read(&engine.state), 0) {
-                return Ok(count);
-            }
-            let victims = engine.policy_victims(BATCH as u64);
-            if victims.list().is_empty() {
-                return Ok(count);
-            }
-            let removed = engine.remove(Cause::Cull, &victims, deadline)?;
-            if removed == 0 {
-                return Ok(count);
-            }
-            count += removed;
-        }
+        let count = engine.cull()?;
+        engine.compact();
+        Ok(count)
     }
 
     /// Returns about how many bytes the cache takes on disk.
@@ -170,6 +151,31 @@ impl Cache {
 }
 
 impl Engine {
+    fn cull(&self) -> Result<u64> {
+        let mut count = self.remove_span(&Span::expired(self.clock.wall()), Cause::Expire)?;
+        loop {
+            let deadline = self.deadline();
+            let accesses = self.accesses.take();
+            if let Some(list) = accesses {
+                let mut body = BodyBuilder::default();
+                body.push(&Record::Accessed(list.list()));
+                self.submit(&body, deadline, self.unlocked())?;
+            }
+            if !self.is_over_limit(&read(&self.state), 0) {
+                return Ok(count);
+            }
+            let victims = self.policy_victims(BATCH as u64);
+            if victims.list().is_empty() {
+                return Ok(count);
+            }
+            let removed = self.remove(Cause::Cull, &victims, deadline)?;
+            if removed == 0 {
+                return Ok(count);
+            }
+            count += removed;
+        }
+    }
+
     /// Walks on until `take` says no. Waits for nobody while it looks at the state; the walk may be gone on with later.
     pub(crate) fn walk(&self, walker: &mut Walker, deadline: Deadline, mut take: impl FnMut(&OwnedEntry) -> bool) -> Result<()> {
         loop {

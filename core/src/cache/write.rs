@@ -19,6 +19,10 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::io::Read;
 
+mod bulk;
+
+pub use bulk::{Change, Changed};
+
 /// A body whose buffers grew beyond this is not kept for the next call.
 const KEEP_LEN_MAX: usize = 1 << 20;
 
@@ -195,6 +199,7 @@ impl Engine {
             state.tuning.cull_limit > 0 && (expired || self.is_over_limit(&state, more))
         };
         if due && body.has_room_for(64 << 10) {
+            self.maintenance.evicts(self);
             for (cause, victims) in self.victims(now, more) {
                 body.push(&Record::Remove(cause, victims.list()));
             }
@@ -424,51 +429,56 @@ impl Engine {
         };
         with_body(|body| {
             body.push(record);
-            if let Some(outcomes) = self.apply_in_transaction(body) {
-                let folds = read(&self.state).folds.clone();
-                return self.taken(Committed { outcomes: outcomes?, void: false, folds }, now, deadline).map(|(hit, _)| hit);
-            }
-            let taken = match &self.local {
-                Some(_) => {
-                    // Under the lock nobody can publish a fold or a checkpoint, and so nobody removes what it is in.
-                    self.log.begin_exclusive(deadline)?;
-                    let taken = self.publish(body, None, deadline).and_then(|committed| self.taken(committed, now, deadline));
-                    self.log.end_exclusive();
-                    if self.options.durability == Durability::Host && taken.is_ok() {
-                        self.log.sync().map_err(|e| e.with_kind(ErrorKind::OutcomeUnknown))?;
-                    }
-                    taken
-                }
-                None => self.commit(body, deadline).and_then(|committed| self.taken(committed, now, deadline)),
-            };
-            // Only now: the removal is durable where it must be, and no file may go before the record that gives it up.
-            if let Ok((_, removed)) = &taken {
-                removed.iter().for_each(|old| self.tidy_entry(old));
-            }
-            self.after_write(deadline);
-            taken.map(|(hit, _)| hit)
+            self.taking(body, deadline, |committed| {
+                let removed = match committed.outcomes.into_iter().next() {
+                    Some(Outcome::Removed(old)) => vec![*old],
+                    Some(Outcome::RemovedMany(removed)) => removed,
+                    _ => Vec::new(),
+                };
+                let last = removed.last().filter(|old| !old.entry.is_expired(now));
+                let hit = last.map_or(Ok(None), |old| self.read_taken(&committed.folds, old, deadline))?;
+                Ok((hit, removed))
+            })
         })
     }
 
-    /// Reads the value of what was just removed. Returns it and everything that was removed, to be tidied.
-    fn taken(&self, committed: Committed, now: f64, deadline: Deadline) -> Result<(Option<Hit>, Vec<OwnedEntry>)> {
-        let removed = match committed.outcomes.into_iter().next() {
-            Some(Outcome::Removed(old)) => vec![*old],
-            Some(Outcome::RemovedMany(removed)) => removed,
-            _ => Vec::new(),
+    /// Publishes records that remove what `read` then reads, before anything else can happen to its bytes. `read` returns besides what was
+    /// removed: it is tidied afterwards. Does the maintenance that is due.
+    fn taking<T>(
+        &self,
+        body: &BodyBuilder,
+        deadline: Deadline,
+        read_all: impl FnOnce(Committed) -> Result<(T, Vec<OwnedEntry>)>,
+    ) -> Result<T> {
+        if let Some(outcomes) = self.apply_in_transaction(body) {
+            let folds = read(&self.state).folds.clone();
+            return read_all(Committed { outcomes: outcomes?, void: false, folds }).map(|(taken, _)| taken);
+        }
+        let taken = if self.is_local() {
+            // Under the lock nobody can publish a fold or a checkpoint, and so nobody removes what it is in.
+            self.log.begin_exclusive(deadline)?;
+            let taken = self.publish(body, None, deadline).and_then(read_all);
+            self.log.end_exclusive();
+            if self.options.durability == Durability::Host && taken.is_ok() {
+                self.log.sync().map_err(|e| e.with_kind(ErrorKind::OutcomeUnknown))?;
+            }
+            taken
+        } else {
+            self.commit(body, deadline).and_then(read_all)
         };
-        let hit = match removed.last().filter(|old| !old.entry.is_expired(now)) {
-            None => None,
-            Some(old) => match self.hit_in_transaction(old) {
-                Some(hit) => hit?,
-                None => self.read_taken(&committed.folds, old, deadline)?,
-            },
-        };
-        Ok((hit, removed))
+        // Only now: the removal is durable where it must be, and no file may go before the record that gives it up.
+        if let Ok((_, removed)) = &taken {
+            removed.iter().for_each(|old| self.tidy_entry(old));
+        }
+        self.after_write(deadline);
+        taken.map(|(taken, _)| taken)
     }
 
-    /// It is removed already: an error now must not say that nothing was done, and the value is nobody's but the caller's.
+    /// Reads the value of what was just removed. An error now must not say that nothing was done, and the value is nobody's but the caller's.
     fn read_taken(&self, folds: &[FoldRef], old: &OwnedEntry, deadline: Deadline) -> Result<Option<Hit>> {
+        if let Some(hit) = self.hit_in_transaction(old) {
+            return hit;
+        }
         loop {
             match self.hit_by(folds, &old.as_ref(), deadline) {
                 Ok(hit) => return Ok(Some(hit)),

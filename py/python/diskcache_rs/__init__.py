@@ -7,7 +7,9 @@
 'value'
 """
 
+import importlib as _importlib
 import warnings as _warnings
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from . import _native
 from ._cache import Cache
@@ -25,6 +27,11 @@ from ._exceptions import (
     TransactionConflict,
     UnknownFileWarning,
 )
+from .fanout import FanoutCache
+from .persistent import Deque, Index
+
+if _TYPE_CHECKING:
+    from .djangocache import DjangoCache as DjangoCache
 
 __all__ = [
     "DEFAULT_SETTINGS",
@@ -36,9 +43,12 @@ __all__ = [
     "ClosedError",
     "Constant",
     "DamagedError",
+    "Deque",
     "Disk",
     "EmptyDirWarning",
+    "FanoutCache",
     "IncompatibleError",
+    "Index",
     "JSONDisk",
     "OutcomeUnknown",
     "RefusedError",
@@ -49,3 +59,10 @@ __all__ = [
 
 if _native.DEBUG_BUILD:
     _warnings.warn("diskcache_rs was built without optimization: do not measure it", RuntimeWarning, stacklevel=2)
+
+
+def __getattr__(name: str) -> object:
+    # Django is imported only by those who use it.
+    if name == "DjangoCache":
+        return _importlib.import_module(".djangocache", __name__).DjangoCache
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

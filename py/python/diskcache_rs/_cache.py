@@ -9,11 +9,11 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, METADATA
-from ._disk import Disk, parts_in_python
+from ._disk import FILES_IN_PYTHON, Disk, parts_in_python
 from ._exceptions import EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
 from ._native import CacheBase
 
@@ -104,7 +104,8 @@ class Cache(CacheBase):
             EVICTION_POLICY[settings["eviction_policy"]]
         self._directory = _made_directory(directory, read_only)
         self._timeout = timeout
-        self._txn_id: int | None = None
+        # What each thread is doing.
+        self._local = threading.local()
         self._options = {
             name: value
             for name, value, default in (
@@ -228,6 +229,75 @@ class Cache(CacheBase):
             raise KeyError(key)
         return file
 
+    def get_many(self, keys: Iterable[Any], retry: bool = False) -> dict[Any, Any]:
+        """Return a dictionary of the keys that have values, with these. A network drive is looked at once for many of them.
+
+        >>> cache = Cache()
+        >>> cache['a'] = 1
+        >>> cache.get_many(['a', 'b'])
+        {'a': 1}
+        """
+        return self._get_many(list(keys), retry)
+
+    def set_many(
+        self,
+        items: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
+        expire: float | None = None,
+        tag: Any = None,
+        retry: bool = False,
+    ) -> int:
+        """Store many values at once, by one commit: all or none. Return how many.
+
+        >>> cache = Cache()
+        >>> cache.set_many({'a': 1, 'b': 2}, expire=60)
+        2
+        """
+        pairs = list(items.items() if isinstance(items, Mapping) else items)
+        self._store_many(pairs, expire, tag, retry, True)
+        return len(pairs)
+
+    def _store_many(self, pairs: list[tuple[Any, Any]], expire: float | None, tag: Any, retry: bool, whole: bool) -> None:
+        if not self._keeps_files():
+            self._set_many(pairs, (expire, tag, retry), whole)
+            return
+        with self._transact(retry):
+            for key, value in pairs:
+                self.set(key, value, expire, tag=tag, retry=retry)
+
+    def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:
+        """Remove many keys at once, by one commit, and return how many were there.
+
+        >>> cache = Cache()
+        >>> cache.set_many({'a': 1, 'b': 2})
+        2
+        >>> cache.delete_many(['a', 'b', 'c'])
+        2
+        """
+        if not self._keeps_files():
+            return self._delete_many(list(keys), retry)
+        with self._transact(retry):
+            return sum(self.delete(key, retry) for key in keys)
+
+    def pop_many(self, keys: Iterable[Any], retry: bool = False) -> dict[Any, Any]:
+        """Remove many keys at once, by one commit, and return a dictionary of those that had values, with these.
+
+        >>> cache = Cache()
+        >>> cache['a'] = 1
+        >>> cache.pop_many(['a', 'b'])
+        {'a': 1}
+        >>> 'a' in cache
+        False
+        """
+        if not self._keeps_files():
+            return self._pop_many(list(keys), retry)
+        with self._transact(retry):
+            found = ((key, self.pop(key, ENOVAL, retry=retry)) for key in keys)
+            return {key: value for key, value in found if value is not ENOVAL}
+
+    def _keeps_files(self) -> bool:
+        """Return whether the disk object has files of its own, which it must be told of one by one."""
+        return bool(parts_in_python(self._disk) & FILES_IN_PYTHON)
+
     @contextlib.contextmanager
     def transact(self, retry: bool = False) -> Iterator[None]:
         """Make everything in the `with` block happen at once, or not at all if it raises.
@@ -246,20 +316,20 @@ class Cache(CacheBase):
             yield
 
     @contextlib.contextmanager
-    def _transact(self, retry: bool = False) -> Iterator[None]:
-        thread = threading.get_ident()
-        if self._txn_id == thread:
+    def _transact(self, retry: bool = False, is_sweep: bool = False) -> Iterator[None]:
+        """Do what `transact` says; a sweep is not one change but several commits, and so begins nothing."""
+        if is_sweep or getattr(self._local, "is_in_transaction", False):
             yield
             return
         self._begin(retry)
-        self._txn_id = thread
+        self._local.is_in_transaction = True
         try:
             yield
         except BaseException:
-            self._txn_id = None
+            self._local.is_in_transaction = False
             self._rollback()
             raise
-        self._txn_id = None
+        self._local.is_in_transaction = False
         self._commit()
 
     def push(
@@ -404,7 +474,8 @@ class Cache(CacheBase):
         >>> cache.expire(time.time() + 11)
         1
         """
-        return _counted(self._expire, now or time.time(), retry)
+        with self._transact(retry, is_sweep=True):
+            return _counted(self._expire, now or time.time(), retry)
 
     def evict(self, tag: Any, retry: bool = False) -> int:
         """Remove what is tagged with `tag` and return how many items.
@@ -415,7 +486,8 @@ class Cache(CacheBase):
         >>> cache.evict('numbers')
         1
         """
-        return _counted(self._evict, tag, retry)
+        with self._transact(retry, is_sweep=True):
+            return _counted(self._evict, tag, retry)
 
     def cull(self, retry: bool = False) -> int:
         """Remove expired items, then items by the eviction policy until `size_limit` is kept; return how many.
@@ -423,7 +495,8 @@ class Cache(CacheBase):
         >>> Cache().cull()
         0
         """
-        return _counted(self._cull, retry)
+        with self._transact(retry, is_sweep=True):
+            return _counted(self._cull, retry)
 
     def clear(self, retry: bool = False) -> int:
         """Remove everything and return how many items.
@@ -433,7 +506,8 @@ class Cache(CacheBase):
         >>> cache.clear()
         1
         """
-        return _counted(self._clear, retry)
+        with self._transact(retry, is_sweep=True):
+            return _counted(self._clear, retry)
 
     def create_tag_index(self) -> None:
         """Note that tags are looked for; here they have an index always.

@@ -106,7 +106,8 @@ impl SharedLog {
                 Claim::LostToDamage(why) => skip(cursor, replay, &why),
             }
             losses += 1;
-            if losses % LOSSES_BETWEEN_LOOKS == LOSSES_BEFORE_LOOK && (self.replay_news(cursor, replay, deadline)? == Progress::Gone || !replay.is_sound())
+            if losses % LOSSES_BETWEEN_LOOKS == LOSSES_BEFORE_LOOK
+                && (self.replay_news(cursor, replay, deadline)? == Progress::Gone || !replay.is_sound())
             {
                 return Ok(Published::Behind);
             }

@@ -1,0 +1,1 @@
+"""The package that python-diskcache's tests are imported from."""

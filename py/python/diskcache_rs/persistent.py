@@ -1,0 +1,681 @@
+"""`Deque` and `Index`: a deque and an ordered dictionary on disk, shared as a `Cache` is."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import operator
+import os
+from collections import OrderedDict
+from collections.abc import (
+    Callable,
+    Collection,
+    ItemsView,
+    Iterable,
+    Iterator,
+    KeysView,
+    Mapping,
+    MutableMapping,
+    Sequence,
+    ValuesView,
+)
+from itertools import islice
+from typing import Any, ParamSpec, Self, SupportsIndex, TypeVar
+
+from ._cache import Cache
+from ._constants import ENOVAL
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+# How many values one step of a long change takes along.
+_CHUNK = 1024
+# How many values are one transaction: few enough that they fit into one, whatever they are.
+_STEP = 64
+# How many turns are: each looks past what those before it in the transaction took away.
+_TURNS = 8
+
+
+def _compared(self: Deque, that: object, outcome: Callable[[Any, Any], Any]) -> Any:
+    """Compare as lists do: the first pair that differs decides, else the lengths."""
+    if not isinstance(that, Sequence):
+        return NotImplemented
+    lengths = len(self), len(that)
+    if lengths[0] != lengths[1] and outcome in (operator.eq, operator.ne):
+        return outcome is operator.ne
+    for mine, other in zip(self, that, strict=False):
+        if mine != other:
+            return outcome(mine, other)
+    return outcome(*lengths)
+
+
+class Deque(Sequence[Any]):
+    """A deque on disk: any process may append to and take from both ends.
+
+    >>> deque = Deque('abc')
+    >>> deque.append('d')
+    >>> deque.popleft()
+    'a'
+    >>> list(deque)
+    ['b', 'c', 'd']
+
+    Args:
+        iterable: values to append.
+        directory: where it lives; a new temporary directory if None.
+        maxlen: the most values it keeps: what is too many goes from the other end. None: no limit.
+
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, iterable: Iterable[Any] = (), directory: str | os.PathLike[str] | None = None, maxlen: float | None = None) -> None:
+        self._cache: Any = Cache(directory, eviction_policy="none")
+        self._maxlen = math.inf if maxlen is None else maxlen
+        self._extend(iterable)
+
+    @classmethod
+    def fromcache(cls, cache: Cache, iterable: Iterable[Any] = (), maxlen: float | None = None) -> Self:
+        """Return a deque of what `cache` holds, with `iterable` appended. The cache should evict nothing and have no other keys.
+
+        >>> from diskcache_rs import Cache
+        >>> deque = Deque.fromcache(Cache(eviction_policy='none'), 'abc')
+        >>> deque[0]
+        'a'
+        """
+        self = cls.__new__(cls)
+        self._cache = cache
+        self._maxlen = math.inf if maxlen is None else maxlen
+        self._extend(iterable)
+        return self
+
+    @property
+    def cache(self) -> Cache:
+        """The cache that holds the values.
+
+        >>> Deque('abc').cache.eviction_policy
+        'none'
+        """
+        cache: Cache = self._cache
+        return cache
+
+    @property
+    def directory(self) -> str:
+        """The directory of the deque.
+
+        >>> deque = Deque('abc')
+        >>> list(Deque(directory=deque.directory))
+        ['a', 'b', 'c']
+        """
+        directory: str = self._cache.directory
+        return directory
+
+    @property
+    def maxlen(self) -> float:
+        """The most values that this object lets the deque have. When it is set, what is too many goes from the left.
+
+        >>> deque = Deque('abcde')
+        >>> deque.maxlen = 3
+        >>> list(deque)
+        ['c', 'd', 'e']
+        """
+        return self._maxlen
+
+    @maxlen.setter
+    def maxlen(self, value: float) -> None:
+        self._maxlen = value
+        self._trim(front=True)
+
+    def _trim(self, front: bool) -> None:
+        """Take away what is too many, from one end."""
+        side = "front" if front else "back"
+        while len(self._cache) > self._maxlen:
+            with self._cache.transact(retry=True):
+                for _ in range(_STEP):
+                    if len(self._cache) <= self._maxlen or self._cache.pull(side=side, retry=True) == (None, None):
+                        break
+
+    def _at(self, index: SupportsIndex, call: Callable[[Any], Any]) -> Any:
+        """Return `call` of the key at `index`, or of the next one while others take it away."""
+        place = operator.index(index)
+        length = len(self)
+        if not -length <= place < length:
+            raise IndexError("deque index out of range")
+        if isinstance(self._cache, Cache) and (key := self._cache._queue_key(place)) is not None:
+            with contextlib.suppress(KeyError):
+                return call(key)
+        keys = self._cache.iterkeys(reverse=place < 0)
+        for key in islice(keys, place if place >= 0 else -place - 1, None):
+            with contextlib.suppress(KeyError):
+                return call(key)
+        raise IndexError("deque index out of range")
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._at(index, self._cache.__getitem__)
+
+    def __setitem__(self, index: SupportsIndex, value: Any) -> None:
+        self._at(index, lambda key: self._cache.__setitem__(key, value))
+
+    def __delitem__(self, index: SupportsIndex) -> None:
+        self._at(index, self._cache.__delitem__)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(directory={self.directory!r})"
+
+    def __eq__(self, that: object) -> Any:
+        return _compared(self, that, operator.eq)
+
+    def __ne__(self, that: object) -> Any:
+        return _compared(self, that, operator.ne)
+
+    def __lt__(self, that: Sequence[Any]) -> Any:
+        return _compared(self, that, operator.lt)
+
+    def __gt__(self, that: Sequence[Any]) -> Any:
+        return _compared(self, that, operator.gt)
+
+    def __le__(self, that: Sequence[Any]) -> Any:
+        return _compared(self, that, operator.le)
+
+    def __ge__(self, that: Sequence[Any]) -> Any:
+        return _compared(self, that, operator.ge)
+
+    def __iadd__(self, iterable: Iterable[Any]) -> Self:
+        self._extend(iterable)
+        return self
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._values(reverse=False)
+
+    def __reversed__(self) -> Iterator[Any]:
+        return self._values(reverse=True)
+
+    def _values(self, reverse: bool) -> Iterator[Any]:
+        cache = self._cache
+        for key in cache.iterkeys(reverse=True) if reverse else cache.iterkeys():
+            try:
+                value = cache[key]
+            except KeyError:
+                continue  # another process has taken it
+            yield value
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    def __getstate__(self) -> tuple[str, float]:
+        return self.directory, self.maxlen
+
+    def __setstate__(self, state: tuple[str, float]) -> None:
+        directory, maxlen = state
+        self.__init__(directory=directory, maxlen=maxlen)  # type: ignore[misc]
+
+    def append(self, value: Any) -> None:
+        """Add `value` at the right.
+
+        >>> deque = Deque('ab')
+        >>> deque.append('c')
+        >>> list(deque)
+        ['a', 'b', 'c']
+        """
+        if self._maxlen == math.inf:
+            self._cache.push(value, retry=True)
+        else:
+            self._cache._append(value, False, max(0, int(self._maxlen)))
+
+    _append = append
+
+    def appendleft(self, value: Any) -> None:
+        """Add `value` at the left.
+
+        >>> deque = Deque('ab')
+        >>> deque.appendleft('c')
+        >>> list(deque)
+        ['c', 'a', 'b']
+        """
+        if self._maxlen == math.inf:
+            self._cache.push(value, side="front", retry=True)
+        else:
+            self._cache._append(value, True, max(0, int(self._maxlen)))
+
+    _appendleft = appendleft
+
+    def extend(self, iterable: Iterable[Any]) -> None:
+        """Add values at the right. Many go together into one commit.
+
+        >>> deque = Deque('ab')
+        >>> deque.extend('cd')
+        >>> list(deque)
+        ['a', 'b', 'c', 'd']
+        """
+        self._push_all(iterable, front=False)
+
+    _extend = extend
+
+    def extendleft(self, iterable: Iterable[Any]) -> None:
+        """Add values at the left, one before the other.
+
+        >>> deque = Deque('ab')
+        >>> deque.extendleft('cd')
+        >>> list(deque)
+        ['d', 'c', 'a', 'b']
+        """
+        self._push_all(iterable, front=True)
+
+    def _push_all(self, iterable: Iterable[Any], front: bool) -> None:
+        values = iter(list(iterable) if iterable is self else iterable)
+        if self._maxlen != math.inf:
+            for value in values:
+                self._cache._append(value, front, max(0, int(self._maxlen)))
+            return
+        while chunk := list(islice(values, _CHUNK)):
+            self._cache._push_many(chunk, (None, front), (None, None, True))
+
+    def clear(self) -> None:
+        """Remove all values.
+
+        >>> deque = Deque('ab')
+        >>> deque.clear()
+        >>> len(deque)
+        0
+        """
+        self._cache.clear(retry=True)
+
+    def copy(self) -> Self:
+        """Return another object of the same deque.
+
+        >>> deque = Deque('ab')
+        >>> deque.copy() == deque
+        True
+        """
+        return type(self)(directory=self.directory, maxlen=self.maxlen)
+
+    def count(self, value: Any) -> int:
+        """Return how many values equal `value`.
+
+        >>> Deque('abcabc').count('a')
+        2
+        """
+        return sum(1 for item in self if item == value)
+
+    def peek(self) -> Any:
+        """Return the value at the right; raise `IndexError` if there is none.
+
+        >>> Deque('abc').peek()
+        'c'
+        """
+        return self._peeked(False)
+
+    def peekleft(self) -> Any:
+        """Return the value at the left; raise `IndexError` if there is none.
+
+        >>> Deque('abc').peekleft()
+        'a'
+        """
+        return self._peeked(True)
+
+    def _peeked(self, front: bool) -> Any:
+        value = self._cache._peek_value(front, ENOVAL)
+        if value is ENOVAL:
+            raise IndexError("peek from an empty deque")
+        return value
+
+    def pop(self) -> Any:
+        """Take the value at the right; raise `IndexError` if there is none. Of many that pop at once, each gets another.
+
+        >>> Deque('abc').pop()
+        'c'
+        """
+        return self._pulled(front=False)
+
+    def popleft(self) -> Any:
+        """Take the value at the left; raise `IndexError` if there is none.
+
+        >>> Deque('abc').popleft()
+        'a'
+        """
+        return self._pulled(front=True)
+
+    def _pulled(self, front: bool) -> Any:
+        item = self._cache._pull((None, front), True)
+        if item is None:
+            raise IndexError("pop from an empty deque")
+        return item[0][1]
+
+    def remove(self, value: Any) -> None:
+        """Remove the first value that equals `value`; raise `ValueError` if there is none.
+
+        >>> deque = Deque('abca')
+        >>> deque.remove('a')
+        >>> list(deque)
+        ['b', 'c', 'a']
+        """
+        cache = self._cache
+        for key in cache.iterkeys():
+            with contextlib.suppress(KeyError):
+                if cache[key] == value:
+                    del cache[key]
+                    return
+        raise ValueError("deque.remove(value): value not in deque")
+
+    def reverse(self) -> None:
+        """Turn the order around, in place.
+
+        >>> deque = Deque('abc')
+        >>> deque.reverse()
+        >>> list(deque)
+        ['c', 'b', 'a']
+        """
+        cache = self._cache
+        keys = list(cache.iterkeys())
+        half = len(keys) // 2
+        pairs = list(zip(keys[:half], reversed(keys), strict=False))
+        for start in range(0, half, _STEP):
+            with cache.transact(retry=True):
+                for left, right in pairs[start : start + _STEP]:
+                    first, last = cache.get(left, ENOVAL, retry=True), cache.get(right, ENOVAL, retry=True)
+                    # What others took away meanwhile stays away.
+                    if first is not ENOVAL and last is not ENOVAL:
+                        cache[left], cache[right] = last, first
+
+    def rotate(self, steps: int = 1) -> None:
+        """Move `steps` values from the right end to the left; the other way if negative.
+
+        >>> deque = Deque('abcde')
+        >>> deque.rotate(2)
+        >>> list(deque)
+        ['d', 'e', 'a', 'b', 'c']
+        """
+        if not isinstance(steps, int):
+            raise TypeError(f"integer argument expected, got {type(steps).__name__}")
+        length = len(self)
+        if not length:
+            return
+        turns = steps % length
+        # The shorter way round.
+        source, target = ("back", "front") if turns <= length // 2 else ("front", "back")
+        turns = min(turns, length - turns)
+        cache = self._cache
+        while turns > 0:
+            with cache.transact(retry=True):
+                for _ in range(min(turns, _TURNS)):
+                    _, value = cache.pull(default=(None, ENOVAL), side=source, retry=True)
+                    if value is ENOVAL:
+                        return
+                    cache.push(value, side=target, retry=True)
+            turns -= _TURNS
+
+    @contextlib.contextmanager
+    def transact(self) -> Iterator[None]:
+        """Make everything in the `with` block happen at once, or not at all if it raises.
+
+        >>> deque = Deque([1, 2])
+        >>> with deque.transact():
+        ...     deque.append(deque.popleft() + deque.popleft())
+        >>> list(deque)
+        [3]
+        """
+        with self._cache.transact(retry=True):
+            yield
+
+
+class Index(MutableMapping[Any, Any]):
+    """A dictionary on disk, in the order of insertion.
+
+    >>> index = Index({'a': 1, 'b': 2})
+    >>> index['c'] = 3
+    >>> list(index.items())
+    [('a', 1), ('b', 2), ('c', 3)]
+
+    It is made as a dict is, with the directory before the other arguments: ``Index('/some/where', a=1)``. Without, or with None in
+    its place, it lives in a new temporary directory.
+    """
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        directory = None
+        if args and (args[0] is None or isinstance(args[0], (bytes, str, os.PathLike))):
+            directory = os.fsdecode(args[0]) if args[0] is not None else None
+            args = args[1:]
+        self._cache: Any = Cache(directory, eviction_policy="none")
+        self._update(*args, **kwargs)
+
+    @classmethod
+    def fromcache(cls, cache: Cache, *args: Any, **kwargs: Any) -> Self:
+        """Return an index of what `cache` holds, updated with the other arguments. The cache should evict nothing.
+
+        >>> from diskcache_rs import Cache
+        >>> index = Index.fromcache(Cache(eviction_policy='none'), {'a': 1}, b=2)
+        >>> sorted(index)
+        ['a', 'b']
+        """
+        self = cls.__new__(cls)
+        self._cache = cache
+        self._update(*args, **kwargs)
+        return self
+
+    @property
+    def cache(self) -> Cache:
+        """The cache that holds the items.
+
+        >>> Index().cache.eviction_policy
+        'none'
+        """
+        cache: Cache = self._cache
+        return cache
+
+    @property
+    def directory(self) -> str:
+        """The directory of the index.
+
+        >>> index = Index(a=1)
+        >>> Index(index.directory)['a']
+        1
+        """
+        directory: str = self._cache.directory
+        return directory
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._cache[key]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._cache[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._cache[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._cache
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of `key`, or `default` if it is missing.
+
+        >>> Index(a=1).get('b', 0)
+        0
+        """
+        return self._cache.get(key, default, retry=True)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Store items, as `dict.update` does. Many go together into one commit.
+
+        >>> index = Index()
+        >>> index.update({'a': 1}, b=2)
+        >>> len(index)
+        2
+        """
+        if len(args) > 1:
+            raise TypeError(f"update expected at most 1 argument, got {len(args)}")
+        for source in (*args, kwargs):
+            pairs = iter(_pairs(source))
+            while chunk := list(islice(pairs, _CHUNK)):
+                self._cache._store_many(chunk, None, None, True, False)
+
+    _update = update
+
+    def setdefault(self, key: Any, default: Any = None) -> Any:
+        """Return the value of `key`; store `default` first if there is none. Of many that do so at once, all return the same.
+
+        >>> index = Index()
+        >>> index.setdefault('a', 1), index.setdefault('a', 2)
+        (1, 1)
+        """
+        cache = self._cache
+        while True:
+            try:
+                return cache[key]
+            except KeyError:
+                cache.add(key, default, retry=True)
+
+    def peekitem(self, last: bool = True) -> tuple[Any, Any]:
+        """Return key and value of the item that was inserted last (or first); raise `KeyError` if there is none.
+
+        >>> Index(a=1, b=2).peekitem()
+        ('b', 2)
+        """
+        item: tuple[Any, Any] = self._cache.peekitem(last, retry=True)
+        return item
+
+    def pop(self, key: Any, default: Any = ENOVAL) -> Any:
+        """Remove `key` and return its value, or `default` if it is missing; without one, raise `KeyError`.
+
+        >>> index = Index(a=1)
+        >>> index.pop('a'), index.pop('a', 0)
+        (1, 0)
+        """
+        value = self._cache.pop(key, default=ENOVAL, retry=True)
+        if value is not ENOVAL:
+            return value
+        if default is ENOVAL:
+            raise KeyError(key)
+        return default
+
+    def popitem(self, last: bool = True) -> tuple[Any, Any]:
+        """Take the item that was inserted last (or first); raise `KeyError` if there is none. Each is taken once.
+
+        >>> index = Index(a=1, b=2)
+        >>> index.popitem(), index.popitem(last=False)
+        (('b', 2), ('a', 1))
+        """
+        taken = self._cache._popitem(last, True)
+        if taken is None:
+            raise KeyError("dictionary is empty")
+        item: tuple[Any, Any] = taken[0]
+        return item
+
+    def push(self, value: Any, prefix: str | None = None, side: str = "back") -> Any:
+        """Add `value` to the back or the front of a queue and return its key, as `Cache.push` does.
+
+        >>> Index().push('first')
+        500000000000000
+        """
+        return self._cache.push(value, prefix, side, retry=True)
+
+    def pull(self, prefix: str | None = None, default: Any = (None, None), side: str = "front") -> Any:
+        """Take key and value from an end of a queue, or return `default` if it is empty, as `Cache.pull` does.
+
+        >>> index = Index()
+        >>> index.push('first')
+        500000000000000
+        >>> index.pull()
+        (500000000000000, 'first')
+        """
+        return self._cache.pull(prefix, default, side, retry=True)
+
+    def clear(self) -> None:
+        """Remove all items.
+
+        >>> index = Index(a=1)
+        >>> index.clear()
+        >>> len(index)
+        0
+        """
+        self._cache.clear(retry=True)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._cache)
+
+    def __reversed__(self) -> Iterator[Any]:
+        keys: Iterator[Any] = reversed(self._cache)
+        return keys
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
+    def keys(self) -> KeysView[Any]:
+        """Return a view of the keys.
+
+        >>> list(Index(a=1, b=2).keys())
+        ['a', 'b']
+        """
+        return KeysView(self)
+
+    def values(self) -> ValuesView[Any]:
+        """Return a view of the values.
+
+        >>> list(Index(a=1, b=2).values())
+        [1, 2]
+        """
+        return ValuesView(self)
+
+    def items(self) -> ItemsView[Any, Any]:
+        """Return a view of the items.
+
+        >>> list(Index(a=1, b=2).items())
+        [('a', 1), ('b', 2)]
+        """
+        return ItemsView(self)
+
+    def __getstate__(self) -> str:
+        return self.directory
+
+    def __setstate__(self, state: str) -> None:
+        self.__init__(state)  # type: ignore[misc]
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether it has the same items, and in the same order if `other` has one."""
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        if len(self) != len(other):
+            return False
+        if isinstance(other, (Index, OrderedDict)):
+            return all(mine == its for mine, its in zip(self.items(), other.items(), strict=False))
+        return all(other.get(key, ENOVAL) == value for key, value in self.items())
+
+    def memoize(
+        self, name: str | None = None, typed: bool = False, ignore: Collection[int | str] = ()
+    ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+        """Return a decorator that keeps what a function returns, as `Cache.memoize` does, for ever.
+
+        >>> index = Index()
+        >>> @index.memoize()
+        ... def double(number):
+        ...     return 2 * number
+        >>> double(2), len(index)
+        (4, 1)
+        """
+        decorator: Callable[[Callable[_P, _R]], Callable[_P, _R]] = self._cache.memoize(name, typed, ignore=ignore)
+        return decorator
+
+    @contextlib.contextmanager
+    def transact(self) -> Iterator[None]:
+        """Make everything in the `with` block happen at once, or not at all if it raises.
+
+        >>> index = Index(a=1)
+        >>> with index.transact():
+        ...     index['b'] = index['a'] + 1
+        >>> index['b']
+        2
+        """
+        with self._cache.transact(retry=True):
+            yield
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.directory!r})"
+
+
+def _pairs(source: Any) -> Iterable[tuple[Any, Any]]:
+    """Return the pairs of what `dict.update` takes."""
+    if isinstance(source, Mapping):
+        return source.items()
+    if hasattr(source, "keys"):
+        return ((key, source[key]) for key in source.keys())  # noqa: SIM118
+    return ((key, value) for key, value in source)
