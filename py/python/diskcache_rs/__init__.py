@@ -25,12 +25,15 @@ from ._exceptions import (
     TransactionConflict,
     UnknownFileWarning,
 )
+from .recipes import Averager, BoundedSemaphore, Lock, LockLost, RLock, barrier, memoize_stampede, throttle
 
 __all__ = [
     "DEFAULT_SETTINGS",
     "ENOVAL",
     "EVICTION_POLICY",
     "UNKNOWN",
+    "Averager",
+    "BoundedSemaphore",
     "Cache",
     "CacheError",
     "ClosedError",
@@ -40,11 +43,17 @@ __all__ = [
     "EmptyDirWarning",
     "IncompatibleError",
     "JSONDisk",
+    "Lock",
+    "LockLost",
     "OutcomeUnknown",
+    "RLock",
     "RefusedError",
     "Timeout",
     "TransactionConflict",
     "UnknownFileWarning",
+    "barrier",
+    "memoize_stampede",
+    "throttle",
 ]
 
 if _native.DEBUG_BUILD:

@@ -3,52 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, METADATA
 from ._disk import Disk, parts_in_python
 from ._exceptions import EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
+from ._memoize import key_maker, memoize
 from ._native import CacheBase
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _SIDES = ("front", "back")
-
-
-def full_name(func: Callable[..., Any]) -> str:
-    """Return the module and the qualified name of `func`.
-
-    >>> full_name(full_name)
-    'diskcache_rs._cache.full_name'
-    """
-    return f"{func.__module__}.{func.__qualname__}"
-
-
-def args_to_key(
-    base: tuple[Any, ...],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    typed: bool,
-    ignore: Collection[int | str],
-) -> tuple[Any, ...]:
-    """Return the key of a call: `base`, the arguments (but those to `ignore`) and, if `typed`, their types.
-
-    >>> args_to_key(('f',), (1, 2), {'b': 3, 'a': 4}, False, {1})
-    ('f', 1, None, 'a', 4, 'b', 3)
-    """
-    kept = tuple(arg for index, arg in enumerate(args) if index not in ignore)
-    named = sorted((name, arg) for name, arg in kwargs.items() if name not in ignore)
-    key = (*base, *kept, None, *(part for pair in named for part in pair))
-    if typed:
-        key += (*map(type, kept), *(type(arg) for _, arg in named))
-    return key
 
 
 class Cache(CacheBase):
@@ -355,11 +326,14 @@ class Cache(CacheBase):
         expire: float | None = None,
         tag: Any = None,
         ignore: Collection[int | str] = (),
+        *,
+        key: Callable[..., Any] | None = None,
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-        """Return a decorator that keeps what a function returns.
+        """Return a decorator that keeps what a function, or a coroutine function, returns.
 
         The key of a call is made of `name` (the function's own if None) and the arguments; ``function.__cache_key__`` returns it.
-        `ignore` names arguments, by position or keyword, that are no part of it. With ``expire=0`` nothing is stored.
+        `ignore` names arguments, by position or keyword, that are no part of it. With ``expire=0`` nothing is stored. Arguments of
+        ordinary types give the same key everywhere; for others `key` is called with the arguments and returns what stands for them.
 
         >>> cache = Cache()
         >>> @cache.memoize(expire=60, tag='fib')
@@ -374,23 +348,7 @@ class Cache(CacheBase):
             raise TypeError("name cannot be callable")
 
         def decorator(func: Callable[_P, _R]) -> Callable[_P, _R]:
-            base = (full_name(func) if name is None else name,)
-
-            def cache_key(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-                return args_to_key(base, args, kwargs, typed, ignore)
-
-            @functools.wraps(func)
-            def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-                key = cache_key(*args, **kwargs)
-                result = self.get(key, default=ENOVAL, retry=True)
-                if result is ENOVAL:
-                    result = func(*args, **kwargs)
-                    if expire is None or expire > 0:
-                        self.set(key, result, expire, tag=tag, retry=True)
-                return result  # type: ignore[no-any-return]
-
-            wrapper.__cache_key__ = cache_key  # type: ignore[attr-defined]
-            return wrapper
+            return memoize(self, (expire, tag), key_maker(func, name, typed, ignore, key), func)
 
         return decorator
 
