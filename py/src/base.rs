@@ -389,6 +389,17 @@ impl CacheBase {
         walk::KeyIterator::new(slf, py, sorted, reverse)
     }
 
+    /// Returns the value of `key`, or `default` if it is missing, or `blocked` if it takes waiting to find out: for event loops.
+    fn _try_get<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyAny>,
+        default: Bound<'py, PyAny>,
+        blocked: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Ok(read::try_get(self, py, key)?.map_or(blocked, |found| found.unwrap_or(default)))
+    }
+
     /// Opens the value of `key` as a file, whatever its type; None if it is missing.
     fn _reader(&self, py: Python<'_>, key: &Bound<'_, PyAny>, retry: bool) -> PyResult<Option<file::ValueFile>> {
         read::reader(self, py, key, retry)

@@ -14,7 +14,6 @@ import pytest
 import diskcache_rs
 from diskcache_rs import ENOVAL, EVICTION_POLICY, Cache, Timeout, core
 
-
 OURS_ALONE = {("memoize", "key", inspect.Parameter.KEYWORD_ONLY)}
 
 

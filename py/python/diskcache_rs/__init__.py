@@ -25,6 +25,8 @@ from ._exceptions import (
     TransactionConflict,
     UnknownFileWarning,
 )
+from ._install import install_as_diskcache
+from .aio import AsyncCache
 from .recipes import Averager, BoundedSemaphore, Lock, LockLost, RLock, barrier, memoize_stampede, throttle
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "ENOVAL",
     "EVICTION_POLICY",
     "UNKNOWN",
+    "AsyncCache",
     "Averager",
     "BoundedSemaphore",
     "Cache",
@@ -52,6 +55,7 @@ __all__ = [
     "TransactionConflict",
     "UnknownFileWarning",
     "barrier",
+    "install_as_diskcache",
     "memoize_stampede",
     "throttle",
 ]
