@@ -13,7 +13,8 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, METADATA
 from ._disk import Disk, parts_in_python
-from ._exceptions import EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
+from ._exceptions import CacheError, EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
+from ._foreign import explained
 from ._memoize import key_maker, memoize
 from ._native import CacheBase
 
@@ -86,17 +87,18 @@ class Cache(CacheBase):
             )
             if value != default
         }
-        self._open(
-            self._directory,
-            {
-                "timeout": timeout,
-                "durability": durability,
-                "max_staleness": max_staleness,
-                "profile": profile,
-                "read_only": read_only,
-                "settings": sorted(settings.items()),
-            },
-        )
+        arguments = {
+            "timeout": timeout,
+            "durability": durability,
+            "max_staleness": max_staleness,
+            "profile": profile,
+            "read_only": read_only,
+            "settings": sorted(settings.items()),
+        }
+        try:
+            self._open(self._directory, arguments)
+        except CacheError as error:
+            raise explained(error, self._directory) from None
         current = {**DEFAULT_SETTINGS, **self._settings()}
         self._disk = disk(
             self._directory,

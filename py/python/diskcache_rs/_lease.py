@@ -108,6 +108,15 @@ def is_gone(entry: Entry) -> bool:
     return _started(pid) not in ("", started)
 
 
+def home(cache: Any, key: Any) -> Any:
+    """Return the one `Cache` that `key` lives in: the shard, if there are several.
+
+    All that belongs to a lock is kept there. A shard raises `Timeout` where a `FanoutCache` would answer as if there were no lock.
+    """
+    shard = getattr(cache, "_shard", None)
+    return cache if shard is None else shard(key)
+
+
 class Watch:
     """What a waiter saw of the holders, and since when."""
 

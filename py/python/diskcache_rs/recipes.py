@@ -58,7 +58,7 @@ class Averager:
     """
 
     def __init__(self, cache: Any, key: Any, expire: float | None = None, tag: Any = None) -> None:
-        self._cache, self._key = cache, key
+        self._cache, self._key = _lease.home(cache, key), key
         self._expire, self._tag = expire, tag
 
     def add(self, value: float) -> None:
@@ -90,7 +90,7 @@ class _Leased:
     def __init__(self, cache: Any, key: Any, expire: float | None = None, tag: Any = None, *, lease: float | None = LEASE) -> None:
         if lease is not None and lease <= 0:
             raise ValueError(f"lease must be a number of seconds above 0, or None for no end, not {lease}")
-        self._cache, self._key = cache, key
+        self._whole, self._cache, self._key = cache, _lease.home(cache, key), key
         self._expire, self._tag = expire, tag
         self._lease = lease if expire is None else None
         # What was acquired through this object, by thread, the newest last.
@@ -161,7 +161,7 @@ class _Leased:
         hold = self._hold()
         if hold is None:
             raise LockLost(f"the lock {self._key!r} is not held by this object: acquire it first")
-        with self._cache.transact(retry=True):
+        with self._whole.transact(retry=True):
             entries = _lease.entries_of(self._cache.get(self._key))
             if not any(entry.nonce == hold.entry.nonce for entry in entries):
                 hold.lost = True
@@ -403,22 +403,23 @@ def throttle(
 
     def decorator(func: Callable[_P, _R]) -> Callable[_P, _R]:
         key = full_name(func) if name is None else name
-        cache.set(key, (time_func(), count), expire=expire, tag=tag, retry=True)
+        home = _lease.home(cache, key)
+        home.set(key, (time_func(), count), expire=expire, tag=tag, retry=True)
 
         def step() -> float:
             """Take one call from the tally, or return how long to wait for one."""
             present = time_func()
-            last, tally = cast("tuple[float, float]", cache.get(key, default=(present, count)))
+            last, tally = cast("tuple[float, float]", home.get(key, default=(present, count)))
             tally += (present - last) * rate
             if tally < 1:
                 return (1 - tally) / rate
             left = count - 1 if tally > count else tally - 1
-            cache.set(key, (present, left), expire=expire, tag=tag)
+            home.set(key, (present, left), expire=expire, tag=tag)
             return 0.0
 
         @wraps(func)
         def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            while delay := _lease.atomically(cache, step):
+            while delay := _lease.atomically(home, step):
                 sleep_func(delay)
             return func(*args, **kwargs)
 
