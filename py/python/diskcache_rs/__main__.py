@@ -154,8 +154,7 @@ def _run_check(options: argparse.Namespace) -> int:
 def _run_stats(options: argparse.Namespace) -> int:
     for folder in _folders(options.directory):
         with Cache(folder, read_only=True) as cache:
-            hits, misses = cache._stats(bool(cache.statistics), False)
-            print(f"{folder}: {len(cache)} items, {cache.volume()} bytes of {cache.size_limit}, {hits} hits, {misses} misses")
+            print(f"{folder}: {len(cache)} items, {cache.volume()} bytes of {cache.size_limit}")
             for name, value in sorted(cache._settings().items()):
                 print(f"  {name} = {value!r}")
     return DONE
