@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod file;
 mod key;
+mod limit;
 mod read;
 mod settings;
 mod value;

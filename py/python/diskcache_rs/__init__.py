@@ -26,6 +26,7 @@ from ._exceptions import (
     UnknownFileWarning,
 )
 from ._install import install_as_diskcache
+from ._limit import SizeLimitWarning
 from .aio import AsyncCache
 from .recipes import Averager, BoundedSemaphore, Lock, LockLost, RLock, barrier, memoize_stampede, throttle
 
@@ -51,6 +52,7 @@ __all__ = [
     "OutcomeUnknown",
     "RLock",
     "RefusedError",
+    "SizeLimitWarning",
     "Timeout",
     "TransactionConflict",
     "UnknownFileWarning",

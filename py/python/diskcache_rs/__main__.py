@@ -7,10 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ._cache import Cache
 from ._exceptions import Timeout
 from ._migrate import Refused, migrate
-from ._rows import find_caches
+from ._rows import RawCache, find_caches
 from ._transfer import MARKER, export, import_file
 
 DONE, NOT_RIGHT, REFUSED, FAILED = 0, 1, 2, 3
@@ -143,7 +142,8 @@ def _folders(directory: str) -> list[str]:
 def _run_check(options: argparse.Namespace) -> int:
     left = 0
     for folder in _folders(options.directory):
-        with Cache(folder, read_only=not options.fix) as cache:
+        # Of no disk class in particular: settings that only its own one understands do not matter here.
+        with RawCache(folder, read_only=not options.fix).cache as cache:
             for path, what, is_fixed in cache._check(options.fix, True):
                 print(f"{what}{' (repaired)' if is_fixed else ''}: {path}")
                 left += not is_fixed
@@ -153,7 +153,7 @@ def _run_check(options: argparse.Namespace) -> int:
 
 def _run_stats(options: argparse.Namespace) -> int:
     for folder in _folders(options.directory):
-        with Cache(folder, read_only=True) as cache:
+        with RawCache(folder, read_only=True).cache as cache:
             print(f"{folder}: {len(cache)} items, {cache.volume()} bytes of {cache.size_limit}")
             for name, value in sorted(cache._settings().items()):
                 print(f"  {name} = {value!r}")
