@@ -10,6 +10,7 @@
 import warnings as _warnings
 
 from . import _native
+from . import core as core  # programs say `diskcache.core.x` after `import diskcache`
 from ._cache import Cache
 from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, UNKNOWN, Constant
 from ._disk import Disk, JSONDisk

@@ -23,6 +23,10 @@ _R = TypeVar("_R")
 _SIDES = ("front", "back")
 
 
+class _Options(dict[str, Any]):
+    """How a cache was opened, where that was not the default; told apart from what subclasses pickle."""
+
+
 class Cache(CacheBase):
     """A cache in a directory, shared by threads, processes and hosts.
 
@@ -77,8 +81,8 @@ class Cache(CacheBase):
         self._directory = _made_directory(directory, read_only)
         self._timeout = timeout
         self._txn_id: int | None = None
-        self._options = {
-            name: value
+        self._options = _Options(
+            (name, value)
             for name, value, default in (
                 ("durability", durability, "process"),
                 ("max_staleness", max_staleness, None),
@@ -86,7 +90,7 @@ class Cache(CacheBase):
                 ("read_only", read_only, False),
             )
             if value != default
-        }
+        )
         arguments = {
             "timeout": timeout,
             "durability": durability,
@@ -162,8 +166,9 @@ class Cache(CacheBase):
         return (*state, self._options) if self._options else state
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        directory, timeout, disk, *options = state
-        self.__init__(directory, timeout, disk, **(options[0] if options else {}))  # type: ignore[misc]
+        # A subclass may have added arguments of its own, by position.
+        options = next((part for part in state if isinstance(part, _Options)), _Options())
+        self.__init__(*(part for part in state if part is not options), **options)  # type: ignore[misc]
 
     def __len__(self) -> int:
         return self._len()
