@@ -112,15 +112,6 @@ impl Data<'_, '_> {
 }
 
 impl Plain<'_> {
-    /// Returns how many bytes it has, as far as that is known.
-    #[inline]
-    pub(crate) const fn len(&self) -> usize {
-        match self {
-            Self::Bytes(_, bytes) => bytes.len(),
-            Self::Bits(..) | Self::Reader(_) => 0,
-        }
-    }
-
     /// Calls `verb` with what the engine takes.
     #[inline]
     pub(crate) fn put<T>(self, expire: Option<f64>, tag: Option<KeyRef<'_>>, verb: impl FnOnce(Put<'_>) -> Result<T>) -> Result<T> {

@@ -47,7 +47,8 @@ pub(crate) fn set(
             |engine| plain.put(expire, tag, |put| engine.set(key, put)),
         )
     };
-    if cache.limit.is_time_to_look(plain.len()) { limit::look(cache, py, key, store) } else { store() }
+    let len = if let Plain::Bytes(_, bytes) = plain { bytes.len() } else { 0 };
+    if cache.limit.is_time_to_look(len) { limit::look(cache, py, key, store) } else { store() }
 }
 
 /// Stores a value of a disk object with files of its own: the file of the value before is removed.

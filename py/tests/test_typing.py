@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(300)
+
 FOLDER = Path(__file__).parent / "typing"
 PROGRAMS = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "mistakes.py")
 MISTAKES = {number for number, line in enumerate((FOLDER / "mistakes.py").read_text().splitlines(), 1) if line.endswith("# wrong")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
@@ -15,10 +16,16 @@ THREADS = 16
 BLOCKED = object()
 
 
-@functools.cache
+_pools: list[Executor] = []
+# A forked child has none of its parent's threads.
+os.register_at_fork(after_in_child=_pools.clear)
+
+
 def pool() -> Executor:
     """Return the threads that all caches of this process share; the loop's own are left to others."""
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="diskcache_rs")
+    if not _pools:
+        _pools.append(ThreadPoolExecutor(THREADS, thread_name_prefix="diskcache_rs"))
+    return _pools[0]
 
 
 async def awaited(call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R:

@@ -64,12 +64,17 @@ def stored(entries: tuple[Entry, ...]) -> tuple[tuple[Any, ...], ...]:
     return tuple(tuple(entry) for entry in entries)
 
 
-@functools.cache
 def _host() -> str:
     """Return what tells apart kernels, and containers that number processes differently."""
-    with open("/proc/sys/kernel/random/boot_id") as file:
-        boot = file.read().strip()
-    return f"{os.uname().nodename}/{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    if not _names:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            boot = file.read().strip()
+        _names.append(f"{os.uname().nodename}/{boot}/{os.stat('/proc/self/ns/pid').st_ino}")
+    return _names[0]
+
+
+_names: list[str] = []
+os.register_at_fork(after_in_child=_names.clear)
 
 
 def _started(pid: int) -> str:
