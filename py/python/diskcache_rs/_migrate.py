@@ -125,8 +125,12 @@ class _State:
         os.replace(part, self._file)
 
     def remove(self) -> None:
-        """Remove every trace."""
-        shutil.rmtree(self._folder)
+        """Remove every trace; the file last, so that a run that is ended here can be gone on with."""
+        for name in os.listdir(self._folder):
+            if name != os.path.basename(self._file):
+                os.remove(os.path.join(self._folder, name))
+        os.remove(self._file)
+        os.rmdir(self._folder)
 
     def remove_unused(self) -> None:
         """Remove what was made before anything was copied."""

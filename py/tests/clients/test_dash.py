@@ -20,9 +20,9 @@ app.layout = html.Div([html.Button(id="button"), html.Div(id="out"), html.Div(id
     prevent_initial_call=True,
 )
 def work(set_progress, clicks):
-    cache.incr("calls")
     set_progress("half")
-    time.sleep(0.5)
+    time.sleep(1)
+    cache.incr("calls")
     if clicks == 13:
         raise ValueError("unlucky")
     return "clicked %d" % clicks
@@ -55,6 +55,7 @@ answer, shown = click(1)
 assert answer.get_json()["response"]["out"]["children"] == "clicked 1", answer.data
 assert shown, "no progress was seen"
 assert cache.get("calls") == 1
+# A kept result is the answer at once, and the job that was begun meanwhile is ended.
 assert click(1)[0].get_json()["response"]["out"]["children"] == "clicked 1"
 assert cache.get("calls") == 1, "the result was not kept"
 assert click(2)[0].get_json()["response"]["out"]["children"] == "clicked 2"
