@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import json
 import subprocess
@@ -303,6 +304,27 @@ def test_it_goes_over_any_class_with_the_methods_of_a_cache(cache: Cache) -> Non
         assert other.shards == 3
 
     run(main())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("diskcache_rs.fanout") is None, reason="diskcache_rs.fanout is not there yet")
+@pytest.mark.usefixtures("no_threads")
+def test_a_hit_in_a_shard_needs_no_thread(tmp_path: Path) -> None:
+    kind: Any = importlib.import_module("diskcache_rs.fanout").FanoutCache
+
+    class AsyncFanoutCache(AsyncCache):
+        sync_type = kind
+
+    opened = AsyncFanoutCache(str(tmp_path / "fanout"), shards=3)
+    for number in range(20):
+        opened.cache[number] = number
+
+    async def main() -> None:
+        assert [await opened.get(number) for number in range(21)] == [*range(20), None]
+        with pytest.raises(AssertionError, match="a thread was asked"):
+            await opened.set("key", "value")
+
+    run(main())
+    opened.cache.close()
 
 
 def test_a_cache_that_is_open_takes_no_arguments(cache: Cache) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
+import importlib.util
 import pickle
 import signal
 import subprocess
@@ -9,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -367,6 +371,32 @@ def test_a_conflict_runs_a_step_again_and_an_unknown_outcome_is_found_out(cache:
     lock.acquire()
     assert [entry.times for entry in _lease.entries_of(cache["key"])] == [1]
     assert lock.held
+
+
+@pytest.mark.skipif(importlib.util.find_spec("diskcache_rs.fanout") is None, reason="diskcache_rs.fanout is not there yet")
+@pytest.mark.parametrize("profile", ["local", "shared"])
+def test_locks_in_a_fanout_cache_are_exact_too(tmp_path: Path, profile: str) -> None:
+    """A shard that does not answer in time is no free lock: all of a lock lies in one shard, and is asked for there."""
+    kind: Any = importlib.import_module("diskcache_rs.fanout").FanoutCache
+    cache = kind(str(tmp_path / "fanout"), shards=3, profile=profile, timeout=10)
+    locks = [Lock(cache, "a"), RLock(cache, "b"), BoundedSemaphore(cache, "c")]
+
+    def work(_: int) -> None:
+        average = Averager(cache, "average")
+        for _ in range(10):
+            for lock in locks:
+                # (On a network drive a transaction may have to be run again, which is not what is tested here.)
+                with lock, lock.fenced() if profile == "local" else contextlib.nullcontext():
+                    cache.set(lock._key + "-count", cache.get(lock._key + "-count", 0, retry=True) + 1, retry=True)
+            average.add(1)
+
+    run_in_children(4, work)
+    assert [cache.get(lock._key + "-count", retry=True) for lock in locks] == [40] * 3
+    assert cache.get("average", retry=True) == (40.0, 40)
+    lost = pickle.loads(pickle.dumps(locks[0]))
+    with pytest.raises(LockLost), lost.fenced():
+        pass
+    cache.close()
 
 
 def test_a_lease_must_be_positive(cache: Cache) -> None:

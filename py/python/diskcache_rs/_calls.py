@@ -33,9 +33,22 @@ async def awaited(call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -
     return await asyncio.get_running_loop().run_in_executor(pool(), functools.partial(call, *args, **kwargs))
 
 
+def inline_get(cache: Any) -> Callable[[Any, Any, Any], Any] | None:
+    """Return the look-up of `cache` that never waits, if it has one: of key, default, and what to return if it had to wait."""
+    own: Callable[[Any, Any, Any], Any] | None = getattr(cache, "_try_get", None)
+    shard_of = getattr(cache, "_shard", None)
+    if own is not None or shard_of is None:
+        return own
+
+    def of_shard(key: Any, default: Any, blocked: Any) -> Any:
+        return shard_of(key)._try_get(key, default, blocked)
+
+    return of_shard
+
+
 async def got(cache: Any, key: Any, default: Any) -> Any:
     """Return the value of `key`: at once if it is in memory, else from a thread."""
-    try_get = getattr(cache, "_try_get", None)
+    try_get = inline_get(cache)
     if try_get is not None:
         value = try_get(key, default, BLOCKED)
         if value is not BLOCKED:

@@ -26,7 +26,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from ._cache import Cache
-from ._calls import BLOCKED, pool
+from ._calls import BLOCKED, inline_get, pool
 from ._constants import ENOVAL
 from ._memoize import key_maker
 
@@ -59,7 +59,7 @@ class AsyncCache:
         if is_cache and (args or options):
             raise TypeError("a cache that is open already takes no further arguments")
         self._open = functools.partial(self.sync_type, directory, *args, **options)
-        self._try_get: Callable[..., Any] | None = getattr(self._sync, "_try_get", None)
+        self._try_get = inline_get(self._sync)
         self._opening = threading.Lock()
         # A transaction belongs to a thread, so each has one of its own, and with it the calls of its task.
         self._transactions: dict[asyncio.Task[Any] | None, Executor] = {}
@@ -75,7 +75,7 @@ class AsyncCache:
             with self._opening:
                 if self._sync is None:
                     opened = self._open()
-                    self._try_get = getattr(opened, "_try_get", None)
+                    self._try_get = inline_get(opened)
                     self._sync = opened
         return self._sync
 
