@@ -15,6 +15,8 @@ from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, METADATA
 from ._disk import Disk, parts_in_python
 from ._exceptions import CacheError, EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
 from ._foreign import explained
+from ._memoize import args_to_key as args_to_key
+from ._memoize import full_name as full_name
 from ._memoize import key_maker, memoize
 from ._native import CacheBase
 
