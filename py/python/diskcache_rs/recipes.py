@@ -152,6 +152,8 @@ class _Leased:
     def fenced(self) -> Iterator[None]:
         """Open a transaction that takes effect only if the lock is still held; else `LockLost` is raised at its beginning.
 
+        On a network drive it may end with `TransactionConflict`, as any transaction: nothing took effect, and it can be run again.
+
         >>> from diskcache_rs import Cache
         >>> cache = Cache()
         >>> lock = Lock(cache, 'report')
