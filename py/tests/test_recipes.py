@@ -129,20 +129,20 @@ def test_a_killed_holder_is_noticed_at_once_on_its_host(drive: Cache, kind: str)
 
 
 def test_a_killed_holder_of_another_host_is_followed_when_its_lease_is_over(drive: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    process, token = holder(drive, "Lock", lease=1.5)
+    # (Long enough for a busy machine to renew it in time.)
+    process, token = holder(drive, "Lock", lease=5)
     # As another host sees it, whose processes have other numbers.
     monkeypatch.setattr(_lease, "_host", lambda: "elsewhere")
-    lock = Lock(drive, "key", lease=1.5)
+    lock = Lock(drive, "key")
     waiter = threading.Thread(target=lock.acquire)
     waiter.start()
-    waiter.join(2.5)
+    waiter.join(7)
     # Its holder lives and renews: beyond the lease it is still taken.
     assert waiter.is_alive()
     end(process)
     start = time.monotonic()
     waiter.join(30)
-    waited = time.monotonic() - start
-    assert 0.5 < waited < 10
+    assert 1 < time.monotonic() - start < 20
     assert lock.token is not None
     assert lock.token > token
     lock.release()
@@ -152,14 +152,14 @@ def test_a_killed_holder_of_another_host_is_followed_when_its_lease_is_over(driv
 def test_a_holder_that_was_suspended_learns_that_it_lost_and_cannot_pass_the_fence(
     drive: Cache, factory: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = factory(drive, "key", lease=1.0), factory(drive, "key", lease=1.0)
+    first, second = factory(drive, "key", lease=2.0), factory(drive, "key")
     # What a suspended process does not do: renew.
     monkeypatch.setattr(_lease.Renewer, "_renew", lambda self, hold: time.sleep(0.05))
     first.acquire()
+    assert first.held
     with first.fenced():
         drive["written"] = first.token
     before = first.token
-    assert first.held
     taken = threading.Event()
     done = threading.Event()
 
@@ -196,7 +196,7 @@ def test_a_suspended_process_is_followed_and_its_late_write_is_refused(cache: Ca
     process, token = holder(cache, "Lock", lease=1.0)
     try:
         process.send_signal(signal.SIGSTOP)
-        lock = Lock(cache, "key", lease=1.0)
+        lock = Lock(cache, "key")
         start = time.monotonic()
         lock.acquire()
         # It is alive: only the lease tells.
@@ -214,14 +214,14 @@ def test_a_suspended_process_is_followed_and_its_late_write_is_refused(cache: Ca
 
 
 def test_a_lease_is_renewed_for_as_long_as_the_process_lives(drive: Cache) -> None:
-    lock = Lock(drive, "key", lease=0.6)
+    lock = Lock(drive, "key", lease=3)
     with lock:
         beats = set()
-        for _ in range(10):
+        for _ in range(20):
             time.sleep(0.2)
             assert lock.held
             beats.add(_lease.entries_of(drive["key"])[0].beat)
-        assert len(beats) > 3
+        assert len(beats) >= 3
     deadline = time.monotonic() + 10
     while _lease.renewer(drive)._runs:
         assert time.monotonic() < deadline, "the thread that renews does not end"
