@@ -2,8 +2,8 @@
 """without_xstate.py COMMAND [ARG...]: runs COMMAND so that ptrace offers it only the x87 and SSE registers of others.
 
 User-Mode Linux 6.1 keeps its guests' vector registers in a buffer of 832 bytes, which is what a CPU with AVX has. Newer
-CPUs (AVX-512, protection keys, AMX) have more, their kernel takes all or nothing, and the guest's first process dies. When
-the host says that it knows no extended state at all, User-Mode Linux falls back to the 512 bytes that every x86-64 has:
+CPUs (AVX-512, protection keys, AMX) have more, their kernel takes all or nothing, and the guest's first process dies.
+When the host says that it knows no extended state at all, User-Mode Linux falls back to the 512 bytes that every x86-64 has:
 so this answers EINVAL to ptrace(PTRACE_GETREGSET, .., NT_X86_XSTATE), by a seccomp filter that children inherit.
 
 What programs in the guest must not do then is to use wider registers: ci/mounts/uml tells their glibc not to.
@@ -25,7 +25,7 @@ NR, ARCH, ARG0, ARG2 = 0, 4, 16, 32
 
 
 def program() -> bytes:
-    """Returns the filter: each test falls through when it holds, and jumps to the last line but one (allow) when not."""
+    """Returns the filter: each test falls through when it holds, and jumps to the last line (allow) when not."""
     tests = [(ARCH, AUDIT_ARCH_X86_64), (NR, NR_PTRACE), (ARG0, PTRACE_GETREGSET), (ARG2, NT_X86_XSTATE)]
     lines: list[tuple[int, int, int, int]] = []
     for done, (offset, value) in enumerate(tests):

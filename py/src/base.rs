@@ -6,6 +6,7 @@
 use crate::cache::{Cache, Options};
 use crate::error::raised;
 use crate::key::{self, Count};
+use crate::limit::LimitWatch;
 use crate::settings::OpenArguments;
 use crate::{bulk, file, read, settings, walk, write};
 use diskcache_core::format::Number;
@@ -14,7 +15,7 @@ use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
@@ -37,6 +38,8 @@ pub(crate) struct CacheBase {
     /// How many threads have a transaction open, or wait for one: `close` leaves them the engine.
     transactions: AtomicU32,
     flags: AtomicU8,
+    /// When to look whether the size limit evicts.
+    pub(crate) limit: LimitWatch,
 }
 
 impl CacheBase {
@@ -97,6 +100,11 @@ impl CacheBase {
         done
     }
 
+    /// Returns the directory, once opened.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        self.recipe.get().map(|recipe| recipe.directory.as_path())
+    }
+
     /// Returns the disk object.
     pub(crate) fn disk<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let disk = self.disk_slot().as_ref().map(|disk| disk.clone_ref(py));
@@ -120,6 +128,7 @@ impl CacheBase {
             disk: Mutex::new(None),
             transactions: AtomicU32::new(0),
             flags: AtomicU8::new(0),
+            limit: LimitWatch::default(),
         }
     }
 
@@ -465,6 +474,17 @@ impl CacheBase {
     /// Iterates the keys in the order of insertion or in key order.
     fn _keys(slf: &Bound<'_, Self>, py: Python<'_>, sorted: bool, reverse: bool) -> PyResult<walk::KeyIterator> {
         walk::KeyIterator::new(slf, py, sorted, reverse)
+    }
+
+    /// Returns the value of `key`, or `default` if it is missing, or `blocked` if it takes waiting to find out: for event loops.
+    fn _try_get<'py>(
+        &self,
+        py: Python<'py>,
+        key: &Bound<'py, PyAny>,
+        default: Bound<'py, PyAny>,
+        blocked: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        Ok(read::try_get(self, py, key)?.map_or(blocked, |found| found.unwrap_or(default)))
     }
 
     /// Opens the value of `key` as a file, whatever its type; None if it is missing.

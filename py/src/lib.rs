@@ -12,6 +12,7 @@ mod error;
 mod fanout;
 mod file;
 mod key;
+mod limit;
 mod read;
 mod settings;
 mod value;

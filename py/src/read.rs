@@ -1,7 +1,7 @@
 //! Lookups: `get`, `[]`, `in`, `read`.
 
 use crate::base::CacheBase;
-use crate::cache::{Hit, Value};
+use crate::cache::{Attempt, Hit, Value};
 use crate::file::ValueFile;
 use crate::key::KeyBuf;
 use crate::{key, value};
@@ -42,6 +42,20 @@ pub(crate) fn get_at<'py>(
         }
     }
     Ok(None)
+}
+
+/// Returns what [`get`] would, if neither the engine nor a disk object has to wait for it.
+pub(crate) fn try_get<'py>(cache: &CacheBase, py: Python<'py>, key: &Bound<'py, PyAny>) -> PyResult<Option<Option<Bound<'py, PyAny>>>> {
+    if cache.keys_in_python() || cache.values_in_python() {
+        return Ok(None);
+    }
+    let encoded = key::encode(cache, key)?;
+    match cache.with_engine(|engine| engine.try_get(encoded.as_ref())) {
+        Some(Ok(Attempt::Done(Some(found)))) => Ok(value::decode(cache, py, &found, false)?.map(Some)),
+        Some(Ok(Attempt::Done(None))) => Ok(Some(None)),
+        // What fails now fails again for the caller that may wait, and is said there.
+        _ => Ok(None),
+    }
 }
 
 /// Returns the value with its expiry time, its tag or both, or `default` in their place.

@@ -5,7 +5,7 @@ use crate::cache::{Cache, Hit};
 use crate::error::raised_by_count;
 use crate::key::{self, Count, KeyBuf};
 use crate::value::{self, Data, Plain};
-use crate::{disk, read};
+use crate::{disk, limit, read};
 use diskcache_core::format::{KeyRef, Number};
 use diskcache_core::{ErrorKind, Result};
 use pyo3::exceptions::PyOverflowError;
@@ -50,12 +50,16 @@ pub(crate) fn set_at(
     if matches!(plain, Plain::Reader(_)) {
         return from_reader(cache, py, &data, |engine| plain.put(expire, tag, |put| engine.set(key, put)));
     }
-    cache.attempt(
-        py,
-        extra.retry,
-        |engine| plain.put(expire, tag, |put| engine.try_set(key, put)),
-        |engine| plain.put(expire, tag, |put| engine.set(key, put)),
-    )
+    let store = || {
+        cache.attempt(
+            py,
+            extra.retry,
+            |engine| plain.put(expire, tag, |put| engine.try_set(key, put)),
+            |engine| plain.put(expire, tag, |put| engine.set(key, put)),
+        )
+    };
+    let len = if let Plain::Bytes(_, bytes) = plain { bytes.len() } else { 0 };
+    if cache.limit.is_time_to_look(len) { limit::look(cache, py, key, store) } else { store() }
 }
 
 /// Stores a value of a disk object with files of its own: the file of the value before is removed.

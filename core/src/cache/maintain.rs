@@ -14,7 +14,7 @@ use crate::compaction::fold::{FoldBuilder, fold_order, write_new};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::body::AccessesBuilder;
 use crate::format::{BodyBuilder, Place, Record};
-use crate::index::{Delta, Direction, Layers, Levels, Order, Slice, Span, Walker, file_name, flush};
+use crate::index::{Delta, Direction, Layers, Levels, MergeStep, Order, Slice, Span, Walker, file_name, flush};
 use crate::log::local::LocalLog;
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock, read, write};
 use crate::vfs::{OpenMode, VfsFile};
@@ -477,7 +477,12 @@ impl Engine {
 
     fn merge_step(&self, deadline: Deadline) -> Result<bool> {
         let levels = read(&self.state).levels.clone();
-        let Some(step) = levels.plan() else { return Ok(false) };
+        let step = levels.plan();
+        self.merge(&levels, step, deadline)
+    }
+
+    fn merge(&self, levels: &Levels, step: Option<MergeStep>, deadline: Deadline) -> Result<bool> {
+        let Some(step) = step else { return Ok(false) };
         let result = match step.execute(&self.files, self.new_id()?, false) {
             Err(error) if error.kind() == ErrorKind::Damaged => {
                 self.maintenance.damage_seen();
@@ -490,7 +495,7 @@ impl Engine {
             self.sync_names("run")?;
         }
         let Ok(after) = levels.apply(&result) else { return Ok(false) };
-        let mut note = levels_sum(&levels).to_le_bytes().to_vec();
+        let mut note = levels_sum(levels).to_le_bytes().to_vec();
         note.extend_from_slice(&encoded(&after));
         let mut body = BodyBuilder::default();
         body.push(&Record::Levels(&note));
@@ -634,6 +639,12 @@ impl Engine {
         drop(turn);
     }
 
+    /// Returns whether most rows of the index are shadowed or tombstones.
+    fn is_mostly_dead(&self) -> bool {
+        let state = read(&self.state);
+        state.levels.rows() > 2 * state.counters.count
+    }
+
     /// Waits a little for the right to do maintenance: a thread of this process, or another process, may be at it.
     fn wait_for_turn(&self) -> Option<Turn<'_>> {
         let deadline = Deadline::after(&*self.clock, TURN_WAIT);
@@ -652,6 +663,11 @@ impl Engine {
         // Only what a checkpoint covers is folded, and what was folded goes when the second checkpoint from then names the fold.
         self.checkpoint(self.deadline())?;
         while self.merge_step(self.deadline())? {}
+        if is_over() && self.is_mostly_dead() {
+            let levels = read(&self.state).levels.clone();
+            self.merge(&levels, levels.plan_whole(), self.deadline())?;
+            while self.merge_step(self.deadline())? {}
+        }
         // Each part once: a fold of what is all garbage is itself a part that is.
         let parts = self.local.as_ref().map_or(0, |local| local.sealed().len()) + read(&self.state).folds.len();
         for _ in 0..parts.min(folds_max) {

@@ -68,6 +68,14 @@ impl Levels {
         Some(MergeStep { inputs, output, cursor, bottom, rows: STEP_ROWS })
     }
 
+    /// Returns the first step of merging all runs into one, whatever is due; [`Self::plan`] goes on with it. `None` if there are less than two
+    /// or a merge is under way.
+    #[must_use]
+    pub fn plan_whole(&self) -> Option<MergeStep> {
+        let is_free = self.runs.len() > 1 && self.runs.iter().all(|run| run.part == Part::Whole);
+        is_free.then(|| MergeStep { inputs: self.runs.to_vec(), output: None, cursor: 0, bottom: true, rows: STEP_ROWS })
+    }
+
     /// Returns how many rows are still to be read by the merges that are due: the pace at which steps should be made is that of
     /// this many rows in the time of a flush.
     #[must_use]

@@ -12,6 +12,7 @@ import warnings as _warnings
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from . import _native
+from . import core as core  # programs say `diskcache.core.x` after `import diskcache`
 from ._cache import Cache
 from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, UNKNOWN, Constant
 from ._disk import Disk, JSONDisk
@@ -27,8 +28,12 @@ from ._exceptions import (
     TransactionConflict,
     UnknownFileWarning,
 )
+from ._install import install_as_diskcache
+from ._limit import SizeLimitWarning
+from .aio import AsyncCache, AsyncFanoutCache
 from .fanout import FanoutCache
 from .persistent import Deque, Index
+from .recipes import Averager, BoundedSemaphore, Lock, LockLost, RLock, barrier, memoize_stampede, throttle
 
 if _TYPE_CHECKING:
     from .djangocache import DjangoCache as DjangoCache
@@ -38,6 +43,10 @@ __all__ = [
     "ENOVAL",
     "EVICTION_POLICY",
     "UNKNOWN",
+    "AsyncCache",
+    "AsyncFanoutCache",
+    "Averager",
+    "BoundedSemaphore",
     "Cache",
     "CacheError",
     "ClosedError",
@@ -50,11 +59,19 @@ __all__ = [
     "IncompatibleError",
     "Index",
     "JSONDisk",
+    "Lock",
+    "LockLost",
     "OutcomeUnknown",
+    "RLock",
     "RefusedError",
+    "SizeLimitWarning",
     "Timeout",
     "TransactionConflict",
     "UnknownFileWarning",
+    "barrier",
+    "install_as_diskcache",
+    "memoize_stampede",
+    "throttle",
 ]
 
 if _native.DEBUG_BUILD:

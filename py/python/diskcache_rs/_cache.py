@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import tempfile
 import threading
@@ -14,7 +13,11 @@ from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, METADATA
 from ._disk import FILES_IN_PYTHON, Disk, parts_in_python
-from ._exceptions import EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
+from ._exceptions import CacheError, EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
+from ._foreign import explained
+from ._memoize import args_to_key as args_to_key
+from ._memoize import full_name as full_name
+from ._memoize import key_maker, memoize
 from ._native import CacheBase
 
 _P = ParamSpec("_P")
@@ -22,33 +25,8 @@ _R = TypeVar("_R")
 _SIDES = ("front", "back")
 
 
-def full_name(func: Callable[..., Any]) -> str:
-    """Return the module and the qualified name of `func`.
-
-    >>> full_name(full_name)
-    'diskcache_rs._cache.full_name'
-    """
-    return f"{func.__module__}.{func.__qualname__}"
-
-
-def args_to_key(
-    base: tuple[Any, ...],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-    typed: bool,
-    ignore: Collection[int | str],
-) -> tuple[Any, ...]:
-    """Return the key of a call: `base`, the arguments (but those to `ignore`) and, if `typed`, their types.
-
-    >>> args_to_key(('f',), (1, 2), {'b': 3, 'a': 4}, False, {1})
-    ('f', 1, None, 'a', 4, 'b', 3)
-    """
-    kept = tuple(arg for index, arg in enumerate(args) if index not in ignore)
-    named = sorted((name, arg) for name, arg in kwargs.items() if name not in ignore)
-    key = (*base, *kept, None, *(part for pair in named for part in pair))
-    if typed:
-        key += (*map(type, kept), *(type(arg) for _, arg in named))
-    return key
+class _Options(dict[str, Any]):
+    """How a cache was opened, where that was not the default; told apart from what subclasses pickle."""
 
 
 class Cache(CacheBase):
@@ -106,8 +84,8 @@ class Cache(CacheBase):
         self._timeout = timeout
         # What each thread is doing.
         self._local = threading.local()
-        self._options = {
-            name: value
+        self._options = _Options(
+            (name, value)
             for name, value, default in (
                 ("durability", durability, "process"),
                 ("max_staleness", max_staleness, None),
@@ -115,18 +93,19 @@ class Cache(CacheBase):
                 ("read_only", read_only, False),
             )
             if value != default
-        }
-        self._open(
-            self._directory,
-            {
-                "timeout": timeout,
-                "durability": durability,
-                "max_staleness": max_staleness,
-                "profile": profile,
-                "read_only": read_only,
-                "settings": sorted(settings.items()),
-            },
         )
+        arguments = {
+            "timeout": timeout,
+            "durability": durability,
+            "max_staleness": max_staleness,
+            "profile": profile,
+            "read_only": read_only,
+            "settings": sorted(settings.items()),
+        }
+        try:
+            self._open(self._directory, arguments)
+        except CacheError as error:
+            raise explained(error, self._directory) from None
         current = {**DEFAULT_SETTINGS, **self._settings()}
         self._disk = disk(
             self._directory,
@@ -190,8 +169,9 @@ class Cache(CacheBase):
         return (*state, self._options) if self._options else state
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        directory, timeout, disk, *options = state
-        self.__init__(directory, timeout, disk, **(options[0] if options else {}))  # type: ignore[misc]
+        # A subclass may have added arguments of its own, by position.
+        options = next((part for part in state if isinstance(part, _Options)), _Options())
+        self.__init__(*(part for part in state if part is not options), **options)  # type: ignore[misc]
 
     def __len__(self) -> int:
         return self._len()
@@ -425,11 +405,14 @@ class Cache(CacheBase):
         expire: float | None = None,
         tag: Any = None,
         ignore: Collection[int | str] = (),
+        *,
+        key: Callable[..., Any] | None = None,
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-        """Return a decorator that keeps what a function returns.
+        """Return a decorator that keeps what a function, or a coroutine function, returns.
 
         The key of a call is made of `name` (the function's own if None) and the arguments; ``function.__cache_key__`` returns it.
-        `ignore` names arguments, by position or keyword, that are no part of it. With ``expire=0`` nothing is stored.
+        `ignore` names arguments, by position or keyword, that are no part of it. With ``expire=0`` nothing is stored. Arguments of
+        ordinary types give the same key everywhere; for others `key` is called with the arguments and returns what stands for them.
 
         >>> cache = Cache()
         >>> @cache.memoize(expire=60, tag='fib')
@@ -444,23 +427,7 @@ class Cache(CacheBase):
             raise TypeError("name cannot be callable")
 
         def decorator(func: Callable[_P, _R]) -> Callable[_P, _R]:
-            base = (full_name(func) if name is None else name,)
-
-            def cache_key(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-                return args_to_key(base, args, kwargs, typed, ignore)
-
-            @functools.wraps(func)
-            def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-                key = cache_key(*args, **kwargs)
-                result = self.get(key, default=ENOVAL, retry=True)
-                if result is ENOVAL:
-                    result = func(*args, **kwargs)
-                    if expire is None or expire > 0:
-                        self.set(key, result, expire, tag=tag, retry=True)
-                return result  # type: ignore[no-any-return]
-
-            wrapper.__cache_key__ = cache_key  # type: ignore[attr-defined]
-            return wrapper
+            return memoize(self, (expire, tag), key_maker(func, name, typed, ignore, key), func)
 
         return decorator
 
