@@ -3,7 +3,7 @@
 
 User-Mode Linux 6.1 keeps its guests' vector registers in a buffer of 832 bytes, which is what a CPU with AVX has. Newer
 CPUs (AVX-512, protection keys, AMX) have more, their kernel takes all or nothing, and the guest's first process dies.
-When the host says that it knows no extended state at all, User-Mode Linux falls back to the 512 bytes that every x86-64 has:
+When the host says that it knows no extended state, User-Mode Linux falls back to the 512 bytes that every x86-64 has:
 so this answers EINVAL to ptrace(PTRACE_GETREGSET, .., NT_X86_XSTATE), by a seccomp filter that children inherit.
 
 What programs in the guest must not do then is to use wider registers: ci/mounts/uml tells their glibc not to.

@@ -256,7 +256,7 @@ impl Engine {
     /// Returns whether the live entries, with the garbage that may lie around them, are over the size limit.
     pub(crate) fn is_over_limit(&self, state: &State, more: u64) -> bool {
         let in_log = state.counters.live_bytes.saturating_sub(state.counters.blob_bytes);
-        let garbage = state.tuning.garbage_max(in_log, self.options.garbage_len_min);
+        let garbage = state.tuning.garbage_max(in_log, 0);
         in_log.saturating_add(garbage).saturating_add(state.counters.blob_bytes).saturating_add(more) > state.tuning.size_limit
     }
 
