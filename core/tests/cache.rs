@@ -3,6 +3,7 @@
 
 use diskcache_core::cache::{Change, Changed};
 use diskcache_core::clock::ManualClock;
+use diskcache_core::vfs::Vfs;
 use diskcache_core::vfs::mem::MemVfs;
 use diskcache_core::{Cache, ErrorKind, Hit, KeyOrder, KeyRef, Number, NumberKey, Options, ProfileOverride, Put, Setting};
 use std::path::Path;
@@ -289,5 +290,48 @@ fn the_folder_of_large_values_goes_with_the_last_of_them() {
         assert!(dir.path().join("blob").exists());
         assert!(cache.delete(KeyRef::text("b")).unwrap());
         assert!(!dir.path().join("blob").exists());
+    }
+}
+
+/// In a batch an empty value, a number and a large one have the address of the value after them; a fold must tell them apart.
+#[test]
+fn values_that_share_an_address_are_all_found_in_a_fold() {
+    for mode in [ProfileOverride::Local, ProfileOverride::Shared] {
+        let options = Options {
+            delta_entries_max: 20,
+            garbage_len_min: 0,
+            tail_len_max: 64 << 10,
+            checkpoint_commits: 20,
+            fold_commits: 10,
+            ..options(mode)
+        };
+        let (vfs, clock) = (Arc::new(MemVfs::new()), Arc::new(ManualClock::default()));
+        let cache = Cache::open_on(vfs.clone(), clock, Path::new("/cache"), options, 1).unwrap();
+        let (large, name) = (vec![7; 300_000], "a longer name than the item after it has bytes ".repeat(3));
+        cache
+            .write_many(&mut [
+                Change::Set(KeyRef::text("number"), Put::number(Number::Int(5))),
+                Change::Set(KeyRef::text("large"), Put::bytes(&large)),
+                Change::Set(KeyRef::text(&name), Put::text("")),
+                Change::Set(KeyRef::text("t"), Put::text("x")),
+            ])
+            .unwrap();
+        for i in 0..2000_i64 {
+            cache.set(NumberKey::int(i % 50).as_ref(), Put::bytes(&[1; 400])).unwrap();
+        }
+        // Nothing lives after the batch, so that its last item is the last of a fold.
+        for i in 0..50_i64 {
+            cache.delete(NumberKey::int(i).as_ref()).unwrap();
+        }
+        for i in 0..2000_i64 {
+            cache.set(NumberKey::int(0).as_ref(), Put::bytes(&[1; 400])).unwrap();
+            cache.delete(NumberKey::int(i % 2).as_ref()).unwrap();
+        }
+        assert!(vfs.read_dir(Path::new("/cache/fold")).is_ok_and(|names| !names.is_empty()), "folded in {mode:?}");
+        assert_eq!(text(&cache, "t").as_deref(), Some("x"), "{mode:?}");
+        assert_eq!(text(&cache, &name).as_deref(), Some(""), "{mode:?}");
+        assert_eq!(cache.get(KeyRef::text("number")).unwrap().and_then(|v| v.bits()), Some(5));
+        assert_eq!(cache.get(KeyRef::text("large")).unwrap().unwrap().bytes().unwrap().len(), large.len());
+        assert_eq!(cache.damaged_reads().unwrap(), 0);
     }
 }
