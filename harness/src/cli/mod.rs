@@ -1,0 +1,134 @@
+//! The command line: what the commands share, and one file for each group of them.
+
+mod mount;
+mod play;
+mod run;
+mod sim;
+mod trips;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::engine::{self, Engine, Python, WORKER};
+use crate::runner::Bench;
+use crate::scenario::Scenario;
+
+/// A simulated network drive, and what caches lose on it.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    Run(run::RunArgs),
+    Replay(play::ReplayArgs),
+    Roundtrips(trips::TripsArgs),
+    Soak(play::SoakArgs),
+    Sim(sim::SimArgs),
+    /// Show scenarios and engines
+    List,
+    Mount(mount::MountArgs),
+}
+
+/// What every command that runs engines needs
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// Python with the engines installed
+    #[arg(long, default_value = ".venv/bin/python")]
+    python: PathBuf,
+    /// Folder for histories, logs and the report
+    #[arg(long, default_value = "target/reports")]
+    out: PathBuf,
+}
+
+impl BenchArgs {
+    fn bench(&self, temp: &Path) -> Result<Bench, String> {
+        crate::fuse::mount::can_mount().map_err(|err| format!("the drive cannot be mounted: {err}"))?;
+        let worker = temp.join("worker.py");
+        std::fs::write(&worker, WORKER).map_err(|err| format!("cannot write {}: {err}", worker.display()))?;
+        let program = std::env::current_exe().map_err(|err| format!("where is this program? {err}"))?;
+        let absolute = |path: &Path| std::path::absolute(path).map_err(|err| format!("{}: {err}", path.display()));
+        let python = Python { interpreter: absolute(&self.python)?, worker };
+        Ok(Bench { program, python, out: absolute(&self.out)? })
+    }
+}
+
+fn scenarios(names: &[String]) -> Result<Vec<Scenario>, String> {
+    let built_in = Scenario::built_in()?;
+    if names == ["all"] {
+        return Ok(built_in);
+    }
+    names
+        .iter()
+        .map(|name| match built_in.iter().find(|scenario| scenario.name == *name) {
+            Some(scenario) => Ok(scenario.clone()),
+            None if Path::new(name).extension().is_some_and(|ext| ext == "toml") => Scenario::load(name.as_ref()),
+            None => Err(format!("there is no scenario {name:?}; `harness list` shows them")),
+        })
+        .collect()
+}
+
+fn engines(names: &[String]) -> Result<Vec<Engine>, String> {
+    if names == ["all"] {
+        return Ok(engine::engines());
+    }
+    names.iter().map(|name| engine::named(name).ok_or_else(|| format!("there is no engine {name:?}"))).collect()
+}
+
+fn temp() -> Result<tempfile::TempDir, String> {
+    tempfile::Builder::new().prefix("harness-").tempdir().map_err(|err| format!("no temporary folder: {err}"))
+}
+
+/// The versions of engines; those that cannot be imported are refused.
+fn versions(bench: &Bench, engines: &[Engine]) -> Result<BTreeMap<String, String>, String> {
+    let version = |engine: &Engine| {
+        let version = bench.python.has(engine.module).map_err(|err| format!("{} is not there: {err}", engine.name))?;
+        Ok((engine.name.to_owned(), version))
+    };
+    engines.iter().map(version).collect()
+}
+
+fn list() -> Result<ExitCode, String> {
+    println!("Scenarios:");
+    for scenario in Scenario::built_in()? {
+        println!("  {:<22} {} [{}]", scenario.name, scenario.title, scenario.fault_names().join(" "));
+        println!("  {:<22} {}", "", scenario.source);
+    }
+    println!("Engines:");
+    for engine in engine::engines() {
+        println!("  {:<22} {}", engine.name, engine.title);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
+    let text = std::fs::read_to_string(path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
+    toml::from_str(&text).map_err(|err| format!("{}: {err}", path.display()))
+}
+
+/// Runs the program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let answer = match Cli::parse().command {
+        Task::Run(args) => args.run(),
+        Task::Replay(args) => args.run(),
+        Task::Roundtrips(args) => args.run(),
+        Task::Soak(args) => args.run(),
+        Task::Sim(args) => args.run(),
+        Task::List => list(),
+        Task::Mount(args) => args.run(),
+    };
+    match answer {
+        Ok(code) => code,
+        Err(why) => {
+            eprintln!("harness: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
