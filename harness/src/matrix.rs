@@ -55,15 +55,10 @@ pub fn describe(scenario: &str, engine: &str, seed: u64, run: &Result<Run, Strin
         scenario: scenario.to_owned(),
         engine: engine.to_owned(),
         seed,
-        verdict: Verdict::Unknown,
-        error: None,
-        damage: Vec::new(),
-        answered: 0,
-        unanswered: 0,
-        by_host: BTreeMap::new(),
-        faults: Vec::new(),
-        seconds: 0.0,
+        verdict: Verdict::NotRun,
         replay: replay_command(scenario, engine, seed),
+        front: "fuse".to_owned(),
+        ..RunInfo::default()
     };
     let run = match run {
         Ok(run) => run,
@@ -84,8 +79,10 @@ pub fn describe(scenario: &str, engine: &str, seed: u64, run: &Result<Run, Strin
     }
     let row = |(name, count): (&String, &crate::drive::FaultCount)| FaultRow {
         name: name.clone(),
+        planned: count.planned,
         fired: count.fired,
         observable: count.observable,
+        ..FaultRow::default()
     };
     info.faults = run.stats.faults.iter().map(row).collect();
     info.seconds = run.seconds;
@@ -141,7 +138,8 @@ pub fn line(info: &RunInfo) -> String {
     let verdict = match info.verdict {
         Verdict::Sound => "sound  ".to_owned(),
         Verdict::Damaged => "DAMAGED".to_owned(),
-        Verdict::Unknown => "not run".to_owned(),
+        Verdict::Unknown => "UNKNOWN".to_owned(),
+        Verdict::NotRun => "not run".to_owned(),
     };
     let damage: Vec<String> = info.damage.iter().map(|it| format!("{} {}x", it.what, it.count)).collect();
     let tail = info.error.clone().unwrap_or_else(|| damage.join(", "));
@@ -166,6 +164,9 @@ pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<Ru
         source: scenario.source.clone(),
         story: scenario.story.clone(),
         faults: scenario.fault_names(),
+        profile: scenario.profile.clone(),
+        hosts: u32::try_from(scenario.hosts).unwrap_or(u32::MAX),
+        procs: u32::try_from(scenario.procs).unwrap_or(u32::MAX),
     });
     Report {
         version: reports::VERSION,
@@ -176,6 +177,7 @@ pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<Ru
         scenarios: scenarios.collect(),
         runs,
         trips,
+        ..Report::default()
     }
 }
 
@@ -198,18 +200,11 @@ fn civil(days: u64) -> (u64, u64, u64) {
 }
 
 fn environment() -> BTreeMap<String, String> {
-    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    BTreeMap::from([
-        ("kernel".to_owned(), read("/proc/sys/kernel/osrelease")),
-        ("processors".to_owned(), cpus.to_string()),
-        ("machine".to_owned(), std::env::consts::ARCH.to_owned()),
-        ("harness".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-        (
-            "drive".to_owned(),
-            "simulated, in FUSE mounts of one daemon; profile nfs4: a Linux NFSv4.2 client without delegations".to_owned(),
-        ),
-    ])
+    let mut environment = reports::machine();
+    environment.insert("harness".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
+    let drive = "simulated, in FUSE mounts of one daemon; profile nfs4: a Linux NFSv4.2 client without delegations";
+    environment.insert("drive".to_owned(), drive.to_owned());
+    environment
 }
 
 #[cfg(test)]

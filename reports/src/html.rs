@@ -34,7 +34,8 @@ fn tag(verdict: Verdict) -> Markup {
     let (class, text) = match verdict {
         Verdict::Sound => ("tag sound", "sound"),
         Verdict::Damaged => ("tag damaged", "DAMAGED"),
-        Verdict::Unknown => ("tag unknown", "not run"),
+        Verdict::Unknown => ("tag unknown", "no verdict"),
+        Verdict::NotRun => ("tag unknown", "not run"),
     };
     html! { span class=(class) { (text) } }
 }

@@ -1,5 +1,7 @@
 //! The page is what it was, says the worst first, and escapes what it is given.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 fn report() -> Report {
@@ -14,9 +16,10 @@ fn report() -> Report {
         answered: 1000,
         unanswered: 3,
         by_host: BTreeMap::from([("host-a".into(), 600), ("host-b".into(), 400)]),
-        faults: vec![FaultRow { name: "N7".into(), fired: 5, observable: 4 }],
+        faults: vec![FaultRow { name: "N7".into(), fired: 5, observable: 4, ..FaultRow::default() }],
         seconds: 5.25,
         replay: format!("harness replay --scenario two-hosts --engine {engine} --seed 1"),
+        ..RunInfo::default()
     };
     let lost = Damage { what: "acknowledged data lost".into(), count: 17, examples: vec!["key/1: <b>nothing</b>".into()] };
     Report {
@@ -31,6 +34,7 @@ fn report() -> Report {
             source: "a report".into(),
             story: "It happens.".into(),
             faults: vec!["N1".into()],
+            ..ScenarioInfo::default()
         }],
         runs: vec![run("ours", Verdict::Sound, vec![]), run("other", Verdict::Damaged, vec![lost])],
         trips: vec![TripRow {
@@ -41,6 +45,7 @@ fn report() -> Report {
             kinds: BTreeMap::from([("LINK".into(), 1.0)]),
             limit: Some(7.0),
         }],
+        ..Report::default()
     }
 }
 

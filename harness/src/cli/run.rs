@@ -45,7 +45,7 @@ impl RunArgs {
         };
         let versions = versions(&bench, &matrix.engines)?;
         let runs = matrix::run(&bench, &matrix, |info| println!("{}", matrix::line(info)));
-        let unknown = runs.iter().filter(|info| info.verdict == Verdict::Unknown).count();
+        let unknown = runs.iter().filter(|info| matches!(info.verdict, Verdict::Unknown | Verdict::NotRun)).count();
         let rows = if self.no_roundtrips { Vec::new() } else { trips::measure_all(&bench, &matrix.engines)? };
         print!("{}{}", if rows.is_empty() { "" } else { "\nRound trips for one operation:\n" }, trips::table(&rows));
         let report = matrix::report(&matrix, &versions, runs, rows);
