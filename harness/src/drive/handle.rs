@@ -48,17 +48,33 @@ impl OpenFlags {
 }
 
 /// One host's view of a drive. Cheap to clone; all clones are processes of the same host.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct DriveHandle {
     drive: Arc<Mutex<Drive>>,
     host: HostId,
+    waiter: Option<Waiter>,
+}
+
+/// What a call does in virtual time while the server does not answer: it lets others go on. `false`: the caller is dead, give up.
+pub type Waiter = Arc<dyn Fn() -> bool + Send + Sync>;
+
+impl std::fmt::Debug for DriveHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DriveHandle(host {})", self.host)
+    }
 }
 
 impl DriveHandle {
     /// The view of a host.
     #[must_use]
     pub fn new(drive: Arc<Mutex<Drive>>, host: HostId) -> DriveHandle {
-        DriveHandle { drive, host }
+        DriveHandle { drive, host, waiter: None }
+    }
+
+    /// The same view for a process that shares virtual time with others.
+    #[must_use]
+    pub fn with_waiter(self, waiter: Waiter) -> DriveHandle {
+        DriveHandle { waiter: Some(waiter), ..self }
     }
 
     /// The drive itself, to inject faults or read counters.
@@ -97,6 +113,9 @@ impl DriveHandle {
                     }
                     let real = matches!(drive.clock, super::Clock::Wall(_));
                     drop(drive);
+                    if self.waiter.as_ref().is_some_and(|wait| !wait()) {
+                        return Err(Errno::EIO);
+                    }
                     if real {
                         std::thread::sleep(Duration::from_nanos(STEP_NS));
                     }
