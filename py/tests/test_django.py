@@ -36,6 +36,26 @@ assert cache.get_or_set('new', lambda: 3) == 3 and cache.has_key('new') and 'new
 cache.index('i')['k'] = 1
 cache.deque('d', maxlen=1).extend('ab')
 assert dict(cache.index('i')) == {'k': 1} and list(cache.deque('d')) == ['b'] and len(cache.cache('c')) == 0
+
+import asyncio
+calls = []
+
+@cache.memoize(timeout=60, version=2, key=lambda request: request['id'])
+async def answer(request):
+    calls.append(request['id'])
+    return len(calls)
+
+async def ask():
+    return [await answer({'id': number, 'at': object()}) for number in (1, 1, 2)]
+
+assert asyncio.run(ask()) == [1, 1, 2] and calls == [1, 2]
+assert cache.get(answer.__cache_key__({'id': 1}), version=2) == 1
+
+@cache.memoize(timeout=0)
+def never(number):
+    calls.append(number)
+
+assert never(3) is never(3) is None and calls == [1, 2, 3, 3]
 assert cache.stats() == (0, 0) and cache.stats().dropped == {}
 print('all right')
 """

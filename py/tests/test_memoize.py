@@ -139,6 +139,27 @@ def test_a_memoized_function_is_called_once_for_equal_arguments(cache: Cache) ->
     assert work.__wrapped__("b") == 3  # type: ignore[attr-defined]
 
 
+def test_the_maker_of_keys_can_be_replaced_on_the_function_as_in_python_diskcache(cache: Cache) -> None:
+    @cache.memoize()
+    def plain(text: str) -> str:
+        return text
+
+    @memoize_stampede(cache, expire=60)
+    def early(text: str) -> str:
+        return text
+
+    @cache.memoize()
+    async def later(text: str) -> str:
+        return text
+
+    for function in (plain, early, later):
+        function.__cache_key__ = lambda text, name=function.__name__: (name, text.lower())  # type: ignore[attr-defined]
+    assert (plain("A"), plain("a")) == ("A", "A")
+    assert (early("A"), early("a")) == ("A", "A")
+    assert (asyncio.run(later("A")), asyncio.run(later("a"))) == ("A", "A")
+    assert set(cache) == {("plain", "a"), ("early", "a"), ("later", "a")}
+
+
 def test_a_key_function_stands_for_arguments_of_any_type(cache: Cache) -> None:
     class Connection:
         def __init__(self, name: str) -> None:

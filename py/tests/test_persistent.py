@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import os
 import pickle
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,41 @@ def test_long_changes_go_in_steps(tmp_path: Path) -> None:
     assert len(deque) == 6000
     deque.maxlen = 10
     assert [value[0] for value in deque] == list(range(2309, 2299, -1))
+
+
+def test_others_see_a_deque_before_or_after_it_is_rotated_or_turned_around(tmp_path: Path) -> None:
+    deque = Deque(range(200), directory=tmp_path / "deque")
+    pid = os.fork()
+    if pid == 0:
+        for turn in itertools.count():
+            deque.rotate(50 if turn % 3 else -50)
+            deque.reverse()
+            if (tmp_path / "stop").exists():
+                os._exit(0)
+    looks: set[tuple[int, ...]] = set()
+    until = time.monotonic() + 60
+    # Two directions, four places to cut.
+    while len(looks) < 8 and time.monotonic() < until:
+        with deque.transact():
+            looks.add(tuple(deque))
+    (tmp_path / "stop").touch()
+    assert os.waitpid(pid, 0) == (pid, 0)
+    assert len(looks) == 8
+    for look in looks:
+        # A circle of numbers that goes up by one each, or down, cut at a multiple of 50.
+        distances = {(value - before) % 200 for before, value in zip(look, [*look[1:], look[0]], strict=True)}
+        assert sorted(look) == list(range(200))
+        assert (distances, look[0] % 50) in (({1}, 0), ({199}, 49))
+
+
+def test_a_long_change_within_a_transaction_is_refused_and_can_be_taken_back_whole(tmp_path: Path) -> None:
+    deque = Deque(([number, "x" * 20_000] for number in range(2000)), directory=tmp_path)
+    with pytest.raises(ValueError, match="MiB"), deque.transact():
+        deque.append("more")
+        deque.reverse()
+    assert [value[0] for value in deque] == list(range(2000))
+    deque.rotate(-900)
+    assert [value[0] for value in deque] == [*range(900, 2000), *range(900)]
 
 
 def test_a_deque_compares_pickles_and_copies() -> None:
@@ -187,6 +224,19 @@ def test_changes_are_taken_back_whole() -> None:
         raise RuntimeError
     assert list(deque) == [1, 2]
     assert dict(index) == {"a": 1}
+
+
+def test_a_function_is_memoized_in_an_index_under_a_key_of_ones_own() -> None:
+    index = Index()
+    calls = []
+
+    @index.memoize(key=lambda request: request["id"])
+    def answer(request: dict[str, Any]) -> int:
+        calls.append(request)
+        return len(calls)
+
+    assert (answer({"id": 1, "at": object()}), answer({"id": 1}), answer({"id": 2})) == (1, 1, 2)
+    assert index[answer.__cache_key__({"id": 1})] == 1  # type: ignore[attr-defined]
 
 
 def test_they_are_made_of_a_cache_that_is_there(cache: Cache) -> None:

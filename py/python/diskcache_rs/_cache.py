@@ -15,9 +15,7 @@ from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, METADATA
 from ._disk import FILES_IN_PYTHON, Disk, parts_in_python
 from ._exceptions import CacheError, EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
 from ._foreign import explained
-from ._memoize import args_to_key as args_to_key
-from ._memoize import full_name as full_name
-from ._memoize import key_maker, memoize
+from ._memoize import Results, memoizer
 from ._native import CacheBase
 
 _P = ParamSpec("_P")
@@ -298,7 +296,7 @@ class Cache(CacheBase):
     @contextlib.contextmanager
     def _transact(self, retry: bool = False, is_sweep: bool = False) -> Iterator[None]:
         """Do what `transact` says; a sweep is not one change but several commits, and so begins nothing."""
-        if is_sweep or getattr(self._local, "is_in_transaction", False):
+        if is_sweep or self._is_in_transaction:
             yield
             return
         self._begin(retry)
@@ -311,6 +309,11 @@ class Cache(CacheBase):
             raise
         self._local.is_in_transaction = False
         self._commit()
+
+    @property
+    def _is_in_transaction(self) -> bool:
+        """Whether this thread has a transaction open through this object."""
+        return getattr(self._local, "is_in_transaction", False)
 
     def push(
         self,
@@ -423,13 +426,7 @@ class Cache(CacheBase):
         >>> cache[fibonacci.__cache_key__(100)]
         354224848179261915075
         """
-        if callable(name):
-            raise TypeError("name cannot be callable")
-
-        def decorator(func: Callable[_P, _R]) -> Callable[_P, _R]:
-            return memoize(self, (expire, tag), key_maker(func, name, typed, ignore, key), func)
-
-        return decorator
+        return memoizer(Results(self, expire, tag), name, typed, ignore, key)
 
     def expire(self, now: float | None = None, retry: bool = False) -> int:
         """Remove what has expired (at `now` if given) and return how many items.

@@ -135,39 +135,72 @@ def key_maker(
     return cache_key
 
 
-def memoize(
-    cache: Any,
-    options: tuple[float | None, Any],
-    cache_key: Callable[..., tuple[Any, ...]],
-    func: Callable[_P, _R],
-) -> Callable[_P, _R]:
-    """Return `func`, a function or a coroutine function, memoized in `cache`; `options` are the expiry and the tag."""
-    expire, tag = options
-    keeps = expire is None or expire > 0
+class Results:
+    """Where results are kept: how functions find and keep one there, and how coroutine functions do."""
 
-    @wraps(func)
-    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        key = cache_key(*args, **kwargs)
-        result = cache.get(key, default=ENOVAL, retry=True)
-        if result is ENOVAL:
-            result = func(*args, **kwargs)
-            if keeps:
-                cache.set(key, result, expire, tag=tag, retry=True)
-        return cast("_R", result)
+    def __init__(self, cache: Any, expire: float | None, tag: Any) -> None:
+        self.cache, self.expire, self.tag = cache, expire, tag
 
-    @functools.wraps(func)
-    async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
-        key = cache_key(*args, **kwargs)
-        result = await got(cache, key, ENOVAL)
-        if result is ENOVAL:
-            result = await cast("Awaitable[Any]", func(*args, **kwargs))
-            if keeps:
-                await awaited(cache.set, key, result, expire, tag=tag, retry=True)
-        return result
+    @property
+    def keeps(self) -> bool:
+        """Whether results are kept at all: not if they would expire at once."""
+        return self.expire is None or self.expire > 0
 
-    chosen: Any = async_wrapper if inspect.iscoroutinefunction(func) else wrapper
-    chosen.__cache_key__ = cache_key
-    return cast("Callable[_P, _R]", chosen)
+    def find(self, key: Any) -> Any:
+        """Return the result that is kept under `key`, or `ENOVAL`."""
+        return self.cache.get(key, default=ENOVAL, retry=True)
+
+    def keep(self, key: Any, result: Any) -> None:
+        """Keep a result."""
+        self.cache.set(key, result, self.expire, tag=self.tag, retry=True)
+
+    async def find_async(self, key: Any) -> Any:
+        """As `find`, without blocking the loop."""
+        return await got(self.cache, key, ENOVAL)
+
+    async def keep_async(self, key: Any, result: Any) -> None:
+        """As `keep`, without blocking the loop."""
+        await awaited(self.keep, key, result)
+
+
+def memoizer(
+    results: Results,
+    name: str | None,
+    typed: bool,
+    ignore: Collection[int | str],
+    key: Callable[..., Any] | None,
+) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Return a decorator that keeps what a function, or a coroutine function, returns in `results`."""
+    if callable(name):
+        raise TypeError("name cannot be callable")
+
+    def decorator(func: Callable[_P, _R]) -> Callable[_P, _R]:
+        # The key is asked of the wrapper each time, so that it may be replaced there.
+        @functools.wraps(func)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            made = chosen.__cache_key__(*args, **kwargs)
+            result = results.find(made)
+            if result is ENOVAL:
+                result = func(*args, **kwargs)
+                if results.keeps:
+                    results.keep(made, result)
+            return result
+
+        @functools.wraps(func)
+        async def async_wrapper(*args: Any, **kwargs: Any) -> Any:
+            made = chosen.__cache_key__(*args, **kwargs)
+            result = await results.find_async(made)
+            if result is ENOVAL:
+                result = await cast("Awaitable[Any]", func(*args, **kwargs))
+                if results.keeps:
+                    await results.keep_async(made, result)
+            return result
+
+        chosen: Any = async_wrapper if inspect.iscoroutinefunction(func) else wrapper
+        chosen.__cache_key__ = key_maker(func, name, typed, ignore, key)
+        return cast("Callable[_P, _R]", chosen)
+
+    return decorator
 
 
 def memoize_stampede(
@@ -198,7 +231,7 @@ def memoize_stampede(
     """
 
     def decorator(func: Callable[_P, _R]) -> Callable[_P, _R]:
-        stampede = _Stampede(cache, (expire, tag, beta), key_maker(func, name, typed, ignore, key), func)
+        stampede = _Stampede(cache, (expire, tag, beta), lambda *args, **kwargs: chosen.__cache_key__(*args, **kwargs), func)
         chosen: Any
         if inspect.iscoroutinefunction(func):
 
@@ -211,7 +244,7 @@ def memoize_stampede(
             def chosen(*args: Any, **kwargs: Any) -> Any:
                 return stampede.answer(args, kwargs)
 
-        chosen.__cache_key__ = stampede.cache_key
+        chosen.__cache_key__ = key_maker(func, name, typed, ignore, key)
         return cast("Callable[_P, _R]", chosen)
 
     return decorator

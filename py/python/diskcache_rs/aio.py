@@ -28,7 +28,7 @@ from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 from ._cache import Cache
 from ._calls import BLOCKED, inline_get, pool
 from ._constants import ENOVAL
-from ._memoize import key_maker
+from ._memoize import Results, memoizer
 from .fanout import FanoutCache
 
 __all__ = ["AsyncCache", "AsyncFanoutCache"]
@@ -256,28 +256,24 @@ class AsyncCache:
         key: Callable[..., Any] | None = None,
     ) -> Callable[[Callable[_P, Awaitable[_R]]], Callable[_P, Awaitable[_R]]]:
         """Return a decorator that keeps what a coroutine function returns; see `Cache.memoize`."""
-        if callable(name):
-            raise TypeError("name cannot be callable")
+        memoize = memoizer(_Results(self, expire, tag), name, typed, ignore, key)
 
         def decorator(func: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:
             if not inspect.iscoroutinefunction(func):
                 raise TypeError(f"memoize of an AsyncCache is for coroutine functions, which {func!r} is not: use that of a Cache")
-            cache_key = key_maker(func, name, typed, ignore, key)
-
-            @functools.wraps(func)
-            async def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-                made = cache_key(*args, **kwargs)
-                result = await self.get(made, ENOVAL, retry=True)
-                if result is ENOVAL:
-                    result = await func(*args, **kwargs)
-                    if expire is None or expire > 0:
-                        await self.set(made, result, expire, tag=tag, retry=True)
-                return result
-
-            wrapper.__cache_key__ = cache_key  # type: ignore[attr-defined]
-            return wrapper
+            return memoize(func)
 
         return decorator
+
+
+class _Results(Results):
+    """Where coroutine functions keep results: in an `AsyncCache`, as a part of its transaction if the task has one."""
+
+    async def find_async(self, key: Any) -> Any:
+        return await self.cache.get(key, ENOVAL, retry=True)
+
+    async def keep_async(self, key: Any, result: Any) -> None:
+        await self.cache.set(key, result, self.expire, tag=self.tag, retry=True)
 
 
 async def _entered(loop: asyncio.AbstractEventLoop, thread: Executor, transaction: Any) -> None:

@@ -1,6 +1,6 @@
 """The module path that programs import from: everything of `Cache` and `Disk`."""
 
-from ._cache import Cache, args_to_key, full_name
+from ._cache import Cache
 from ._constants import (
     DEFAULT_SETTINGS,
     ENOVAL,
@@ -16,6 +16,7 @@ from ._constants import (
 )
 from ._disk import Disk, JSONDisk
 from ._exceptions import EmptyDirWarning, Timeout, UnknownFileWarning
+from ._memoize import args_to_key, full_name
 
 __all__ = [
     "DEFAULT_SETTINGS",

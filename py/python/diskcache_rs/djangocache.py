@@ -16,15 +16,16 @@ In the settings of a project::
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 from django.core.cache.backends.base import DEFAULT_TIMEOUT, BaseCache
 
-from ._cache import Cache, args_to_key, full_name
+from ._cache import Cache
+from ._calls import awaited
 from ._constants import ENOVAL
+from ._memoize import Results, memoizer
 from .fanout import FanoutCache, FanoutStats
 from .persistent import Deque, Index
 
@@ -362,8 +363,10 @@ class DjangoCache(BaseCache):  # type: ignore[misc,unused-ignore]
         typed: bool = False,
         tag: Any = None,
         ignore: Collection[int | str] = (),
+        *,
+        key: Callable[..., Any] | None = None,
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-        """Return a decorator that keeps what a function returns, for `timeout` seconds; see `Cache.memoize`.
+        """Return a decorator that keeps what a function, or a coroutine function, returns for `timeout` seconds; see `Cache.memoize`.
 
         >>> import tempfile
         >>> cache = DjangoCache(tempfile.mkdtemp(), {})
@@ -373,26 +376,25 @@ class DjangoCache(BaseCache):  # type: ignore[misc,unused-ignore]
         >>> double(2)
         4
         """
-        if callable(name):
-            raise TypeError("name cannot be callable")
+        return memoizer(_Results(self, timeout, version, tag), name, typed, ignore, key)
 
-        def decorator(func: Callable[_P, _R]) -> Callable[_P, _R]:
-            base = (full_name(func) if name is None else name,)
 
-            def cache_key(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-                return args_to_key(base, args, kwargs, typed, ignore)
+class _Results(Results):
+    """Where results are kept: under versioned keys, for a time-out as Django understands it."""
 
-            @functools.wraps(func)
-            def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-                key = cache_key(*args, **kwargs)
-                result = self.get(key, ENOVAL, version, retry=True)
-                if result is ENOVAL:
-                    result = func(*args, **kwargs)
-                    if timeout is None or timeout == DEFAULT_TIMEOUT or timeout > 0:
-                        self.set(key, result, timeout, version, tag=tag, retry=True)
-                return result  # type: ignore[no-any-return]
+    def __init__(self, cache: DjangoCache, timeout: Any, version: int | None, tag: Any) -> None:
+        super().__init__(cache, timeout, tag)
+        self.version = version
 
-            wrapper.__cache_key__ = cache_key  # type: ignore[attr-defined]
-            return wrapper
+    @property
+    def keeps(self) -> bool:
+        return self.expire is None or self.expire == DEFAULT_TIMEOUT or self.expire > 0
 
-        return decorator
+    def find(self, key: Any) -> Any:
+        return self.cache.get(key, ENOVAL, self.version, retry=True)
+
+    def keep(self, key: Any, result: Any) -> None:
+        self.cache.set(key, result, self.expire, self.version, tag=self.tag, retry=True)
+
+    async def find_async(self, key: Any) -> Any:
+        return await awaited(self.find, key)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import operator
 import os
+import sys
 from collections import OrderedDict
 from collections.abc import (
     Callable,
@@ -24,6 +26,7 @@ from typing import Any, ParamSpec, Self, SupportsIndex, TypeVar
 
 from ._cache import Cache
 from ._constants import ENOVAL
+from ._lease import atomically
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -32,8 +35,6 @@ _R = TypeVar("_R")
 _CHUNK = 1024
 # How many values are one transaction: few enough that they fit into one, whatever they are.
 _STEP = 64
-# How many turns are: each looks past what those before it in the transaction took away.
-_TURNS = 8
 
 
 def _compared(self: Deque, that: object, outcome: Callable[[Any, Any], Any]) -> Any:
@@ -357,7 +358,10 @@ class Deque(Sequence[Any]):
         raise ValueError("deque.remove(value): value not in deque")
 
     def reverse(self) -> None:
-        """Turn the order around, in place.
+        """Turn the order around, in place and at once: others see the one order or the other.
+
+        A deque that is too long for one commit (15 MiB of values that have no files of their own) is turned in steps, from its ends
+        inwards.
 
         >>> deque = Deque('abc')
         >>> deque.reverse()
@@ -365,19 +369,25 @@ class Deque(Sequence[Any]):
         ['c', 'b', 'a']
         """
         cache = self._cache
-        keys = list(cache.iterkeys())
-        half = len(keys) // 2
-        pairs = list(zip(keys[:half], reversed(keys), strict=False))
-        for start in range(0, half, _STEP):
-            with cache.transact(retry=True):
-                for left, right in pairs[start : start + _STEP]:
-                    first, last = cache.get(left, ENOVAL, retry=True), cache.get(right, ENOVAL, retry=True)
-                    # What others took away meanwhile stays away.
-                    if first is not ENOVAL and last is not ENOVAL:
-                        cache[left], cache[right] = last, first
+        keys: list[Any] = []
+
+        def swap(start: int, count: int) -> bool:
+            if start == 0:
+                keys[:] = cache.iterkeys()
+            half = len(keys) // 2
+            pairs = [(keys[place], keys[-1 - place]) for place in range(start, min(start + count, half))]
+            values = cache.get_many([key for pair in pairs for key in pair], retry=True)
+            # What others took away since the first step stays away.
+            whole = [(left, right) for left, right in pairs if left in values and right in values]
+            cache.set_many([(key, values[other]) for left, right in whole for key, other in ((left, right), (right, left))], retry=True)
+            return start + count < half
+
+        self._in_steps(swap)
 
     def rotate(self, steps: int = 1) -> None:
-        """Move `steps` values from the right end to the left; the other way if negative.
+        """Move `steps` values from the right end to the left (the other way if negative), at once: others see it before or after.
+
+        More than fits into one commit (15 MiB of values that have no files of their own) is moved in steps.
 
         >>> deque = Deque('abcde')
         >>> deque.rotate(2)
@@ -386,22 +396,42 @@ class Deque(Sequence[Any]):
         """
         if not isinstance(steps, int):
             raise TypeError(f"integer argument expected, got {type(steps).__name__}")
-        length = len(self)
-        if not length:
-            return
-        turns = steps % length
-        # The shorter way round.
-        source, target = ("back", "front") if turns <= length // 2 else ("front", "back")
-        turns = min(turns, length - turns)
         cache = self._cache
-        while turns > 0:
-            with cache.transact(retry=True):
-                for _ in range(min(turns, _TURNS)):
-                    _, value = cache.pull(default=(None, ENOVAL), side=source, retry=True)
-                    if value is ENOVAL:
-                        return
-                    cache.push(value, side=target, retry=True)
-            turns -= _TURNS
+        turns, to_front = 0, True
+
+        def move(start: int, count: int) -> bool:
+            nonlocal turns, to_front
+            if start == 0:
+                length = len(cache)
+                turns = steps % length if length else 0
+                # The shorter way round.
+                to_front = turns <= length // 2
+                turns = min(turns, length - turns)
+            keys = list(islice(cache.iterkeys(reverse=to_front), min(count, turns - start)))
+            values = cache.get_many(keys, retry=True)
+            cache.delete_many(keys, retry=True)
+            cache._push_many([values[key] for key in keys if key in values], (None, to_front), (None, None, True))
+            return start + count < turns
+
+        self._in_steps(move)
+
+    def _in_steps(self, step: Callable[[int, int], bool]) -> None:
+        """Call `step` for all in one transaction; where that is too much for one commit, for halves of it, one after the other.
+
+        It is called with where to begin and how many to take, and returns whether more is left.
+        """
+        start, count = 0, sys.maxsize
+        while True:
+            try:
+                if not atomically(self._cache, functools.partial(step, start, count)):
+                    return
+            except ValueError:
+                # What was done of it in the caller's own transaction cannot be taken back alone.
+                if count == 1 or self._cache._is_in_transaction:
+                    raise
+                count = max(1, min(count, len(self)) // 2)
+            else:
+                start += count
 
     @contextlib.contextmanager
     def transact(self) -> Iterator[None]:
@@ -641,9 +671,14 @@ class Index(MutableMapping[Any, Any]):
         return all(other.get(key, ENOVAL) == value for key, value in self.items())
 
     def memoize(
-        self, name: str | None = None, typed: bool = False, ignore: Collection[int | str] = ()
+        self,
+        name: str | None = None,
+        typed: bool = False,
+        ignore: Collection[int | str] = (),
+        *,
+        key: Callable[..., Any] | None = None,
     ) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-        """Return a decorator that keeps what a function returns, as `Cache.memoize` does, for ever.
+        """Return a decorator that keeps what a function, or a coroutine function, returns, as `Cache.memoize` does, for ever.
 
         >>> index = Index()
         >>> @index.memoize()
@@ -652,7 +687,7 @@ class Index(MutableMapping[Any, Any]):
         >>> double(2), len(index)
         (4, 1)
         """
-        decorator: Callable[[Callable[_P, _R]], Callable[_P, _R]] = self._cache.memoize(name, typed, ignore=ignore)
+        decorator: Callable[[Callable[_P, _R]], Callable[_P, _R]] = self._cache.memoize(name, typed, ignore=ignore, key=key)
         return decorator
 
     @contextlib.contextmanager
