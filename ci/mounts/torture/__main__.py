@@ -47,6 +47,8 @@ class Place:
 
 def run(args: argparse.Namespace) -> int:
     """Plays the whole thing."""
+    if args.quick:
+        args.seconds, args.kills = 8.0, 1
     os.makedirs(args.logs, exist_ok=True)
     places = [Place(text) for text in args.host]
     trips = {} if args.no_trips else count_trips(args, places[0])
@@ -186,6 +188,7 @@ def main() -> int:
     runs.add_argument("--logs", required=True)
     runs.add_argument("--out", required=True)
     runs.add_argument("--no-trips", action="store_true", help="do not count server requests")
+    runs.add_argument("--quick", action="store_true", help="8 s and one round of kills")
     for name, words in {
         "host": ("plan", "name", "folder", "out"),
         "worker": ("plan", "me", "folder", "log", "seed"),
