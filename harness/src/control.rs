@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::drive::{Drive, Fault, FaultCount, HostId, Loss};
+use crate::drive::{Drive, Fault, FaultCount, Happened, HostId, Loss};
 
 /// A command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub enum Command {
     /// Add a fault.
     Fault {
         /// As in a plan.
-        fault: Fault,
+        fault: Box<Fault>,
     },
     /// End every fault, cut and shortage.
     Heal,
@@ -65,12 +65,14 @@ pub enum Command {
     },
     /// Counts of round trips and faults.
     Stats,
+    /// The log of faults.
+    Log,
     /// Unmount and end.
     Quit,
 }
 
 /// Counts so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
     /// Round trips by host and kind.
     pub trips: BTreeMap<String, BTreeMap<String, u64>>,
@@ -78,12 +80,33 @@ pub struct Stats {
     pub lookup_before_link: BTreeMap<String, u64>,
     /// Faults by name.
     pub faults: BTreeMap<String, FaultCount>,
+    /// Each fault of the plan, in its order.
+    #[serde(default)]
+    pub planned: Vec<PlannedCount>,
     /// Bytes that a restart could lose.
     pub unstable_bytes: usize,
 }
 
+/// A fault of the plan and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedCount {
+    /// The fault as planned.
+    pub fault: Fault,
+    /// What became of it.
+    pub count: FaultCount,
+}
+
+impl Stats {
+    /// Numbers of the faults that the plan requires and that no client ever could see.
+    #[must_use]
+    pub fn unobserved(&self) -> Vec<String> {
+        let unseen = |it: &&PlannedCount| it.fault.required && it.count.observable == 0;
+        self.planned.iter().filter(unseen).map(|it| it.fault.name.clone()).collect()
+    }
+}
+
 /// An answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Answer {
     /// Why it was not done.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -94,6 +117,9 @@ pub struct Answer {
     /// For `stats`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub stats: Option<Stats>,
+    /// For `log`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub log: Option<Vec<Happened>>,
 }
 
 fn host(drive: &Drive, name: &str) -> Result<HostId, String> {
@@ -112,7 +138,12 @@ fn loss(name: &str) -> Result<Loss, String> {
 /// Counts of a drive.
 #[must_use]
 pub fn stats(drive: &Drive) -> Stats {
-    let mut stats = Stats { faults: drive.fault_counts(), unstable_bytes: drive.unstable_bytes(), ..Stats::default() };
+    let mut stats = Stats {
+        faults: drive.fault_counts(),
+        planned: drive.planned_faults().into_iter().map(|(fault, count)| PlannedCount { fault, count }).collect(),
+        unstable_bytes: drive.unstable_bytes(),
+        ..Stats::default()
+    };
     for (id, name) in drive.host_names().into_iter().enumerate() {
         let trips = drive.trips(id);
         stats.lookup_before_link.insert(name.clone(), trips.lookup_before_link);
@@ -130,7 +161,7 @@ pub fn carry_out(drive: &mut Drive, command: Command) -> Result<Answer, String> 
     let mut answer = Answer::default();
     match command {
         Command::Ping | Command::Quit => {}
-        Command::Fault { fault } => drive.add_fault(fault)?,
+        Command::Fault { fault } => drive.add_fault(*fault)?,
         Command::Heal => drive.heal(),
         Command::Restart { loss: lost } => {
             let done = drive.restart(loss(&lost)?);
@@ -145,6 +176,7 @@ pub fn carry_out(drive: &mut Drive, command: Command) -> Result<Answer, String> 
         Command::Crash { host: name } => drive.crash(host(drive, &name)?),
         Command::Boot { host: name } => drive.boot(host(drive, &name)?),
         Command::Stats => answer.stats = Some(stats(drive)),
+        Command::Log => answer.log = Some(drive.fault_log()),
     }
     Ok(answer)
 }

@@ -110,7 +110,7 @@ pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
         .collect();
     play.create(&seats[0])?;
     for fault in &scenario.faults {
-        daemon.send(&Command::Fault { fault: shifted(fault, play.began) })?;
+        daemon.send(&Command::Fault { fault: Box::new(shifted(fault, play.began)) })?;
     }
     std::thread::scope(|scope| -> Result<(), String> {
         for (number, seat) in seats.iter().enumerate() {

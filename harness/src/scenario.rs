@@ -148,11 +148,11 @@ impl Scenario {
     /// # Errors
     /// Says what is wrong with the file.
     pub fn parse(text: &str) -> Result<Scenario, String> {
-        let scenario: Scenario = toml::from_str(text).map_err(|err| err.to_string())?;
+        let scenario: Scenario = crate::drive::faults::plan::read(text)?;
         scenario.workload.validate()?;
         scenario.drive_profile()?;
         for fault in &scenario.faults {
-            fault.effect()?;
+            fault.check()?;
         }
         if !(1..=8).contains(&scenario.hosts) || !(1..=32).contains(&scenario.procs) {
             return Err("a scenario has 1 to 8 hosts and 1 to 32 processes on each".to_owned());

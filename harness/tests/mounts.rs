@@ -202,13 +202,13 @@ one.flush()
 #[test]
 fn a_fault_added_over_the_socket_meets_real_calls() {
     let Some(mut drive) = drive(&Profile::nfs4()) else { return };
-    let fault = Fault { name: "N7".into(), count: 0, host: Some("host-a".into()), ..Fault::default() };
+    let fault = Box::new(Fault { count: 0, host: Some("host-a".into()), ..Fault::named("N7") });
     fs::write(drive.a("f"), b"x").unwrap();
     drive.daemon.send(&control::Command::Fault { fault }).unwrap();
     assert_eq!(errno(fs::hard_link(drive.a("f"), drive.a("g"))), Some(libc::EEXIST), "though it was free");
     fs::hard_link(drive.b("f"), drive.b("h")).expect("the other host is well");
     assert_eq!(drive.daemon.stats().unwrap().faults["N7"].observable, 1);
-    assert!(drive.daemon.send(&control::Command::Fault { fault: Fault::default() }).is_err());
+    assert!(drive.daemon.send(&control::Command::Fault { fault: Box::default() }).is_err());
 }
 
 #[test]

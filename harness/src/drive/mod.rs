@@ -16,6 +16,7 @@
 //! which FUSE does not pass on). Those spared before a LINK are kept in a column of their own,
 //! so that a total with them can be given too.
 
+pub mod catalogue;
 mod client;
 pub mod errno;
 pub mod faults;
@@ -34,22 +35,30 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
+pub use catalogue::Phase;
 pub use client::{Flushed, OpenMode, Opened};
 pub use errno::Errno;
-pub use faults::{Apply, Fault, FaultCount, Plan};
+pub use faults::{Apply, Fault, FaultCount, Happened, Plan, Stage};
 pub use handle::DriveHandle;
 pub use names::Purpose;
 pub use profile::Profile;
 pub use rpc::{Attr, Ino, Kind, ROOT};
 pub use server::{Loss, Restarted};
 
+use catalogue::Act;
 use client::CachedFile;
-use faults::{Effect, Injector};
+use faults::injector::Meeting;
+use faults::{Fired, Injector};
 use locks::LockTable;
 use names::CachedDir;
 use rng::Rng;
 use rpc::{Reply, Rpc};
 use server::Server;
+
+/// Faults of requests that are played so far.
+fn is_played(act: Act) -> bool {
+    matches!(act, Act::Delay | Act::Withhold | Act::Redo | Act::Duplicate | Act::Fail | Act::FailWrite | Act::Stale | Act::Flip)
+}
 
 /// The number of a host.
 pub type HostId = usize;
@@ -218,7 +227,30 @@ impl Drive {
     /// # Errors
     /// It names something unknown.
     pub fn add_fault(&mut self, fault: Fault) -> Result<(), String> {
-        self.injector.add(fault)
+        let entry = fault.check()?;
+        if !is_played(entry.act) || fault.at_ms.is_some() {
+            return Err(format!("the drive cannot play {} ({}) in this way yet", entry.id, entry.name));
+        }
+        self.injector.add(fault, false).map(drop)
+    }
+
+    /// Each fault of the plan, in its order, and what became of it.
+    #[must_use]
+    pub fn planned_faults(&self) -> Vec<(Fault, FaultCount)> {
+        self.injector.planned()
+    }
+
+    /// The faults that a plan requires and that no client ever could see: a run with one of them shows nothing.
+    #[must_use]
+    pub fn unobserved(&self) -> Vec<Fault> {
+        let unseen = |(fault, count): (Fault, FaultCount)| (fault.required && count.observable == 0).then_some(fault);
+        self.injector.planned().into_iter().filter_map(unseen).collect()
+    }
+
+    /// The log of faults: planned, fired and observable, the newest lines of it.
+    #[must_use]
+    pub fn fault_log(&self) -> Vec<Happened> {
+        self.injector.log()
     }
 
     /// From now on nothing goes wrong: faults, cuts and a full drive end. Locks that are local stay so.
@@ -316,54 +348,78 @@ impl Drive {
         *self.hosts[host].trips.made.entry(kind).or_default() += 1;
         self.delay_ns += self.profile.rtt_us * 1000;
         let path = self.path_of(&rpc);
-        let Some(fired) = self.injector.meet(now, &self.hosts[host].name, kind, &path) else {
+        self.injector.set_now(now);
+        // An open that creates nothing is no change, whatever is planned for changes.
+        let changes = !matches!(rpc, Rpc::Open { create: None, .. } | Rpc::OpenHandle { .. });
+        let Some(fired) = self.meet(now, host, kind, &path, changes) else {
             return self.serve(&rpc);
         };
         self.delay_ns += fired.delay_ns;
-        match fired.effect {
-            Effect::Delay => {
-                if fired.delay_ns > 0 {
-                    self.injector.observed(&fired.name);
-                }
-                self.serve(&rpc)
-            }
-            Effect::Redo => {
+        self.play(host, rpc, &fired)
+    }
+
+    /// The first planned fault that meets a request.
+    fn meet(&mut self, now_ns: u64, host: HostId, kind: Kind, path: &str, changes: bool) -> Option<Fired> {
+        let name = self.hosts[host].name.clone();
+        let at = Meeting { now_ns, host: &name, kind, path };
+        let found = self.injector.candidates(&at, |entry| changes || entry.id != "U10");
+        found.into_iter().find_map(|(plan, _)| self.injector.fire(plan, &at))
+    }
+
+    fn play(&mut self, host: HostId, rpc: Rpc, fired: &Fired) -> Outcome<Reply> {
+        let now = self.now();
+        match fired.entry.act {
+            Act::Redo => {
                 let first = self.serve(&rpc);
                 let second = self.serve(&rpc);
                 if first.is_ok() != second.is_ok() {
-                    self.injector.observed(&fired.name);
+                    self.injector.observed(fired.plan);
                 }
                 second
             }
-            Effect::Duplicate => {
+            Act::Duplicate => {
                 self.late.push((now + fired.delay_ns.max(1), rpc.clone()));
                 self.delay_ns -= fired.delay_ns;
+                self.injector.observed(fired.plan);
                 self.serve(&rpc)
             }
-            Effect::Fail(errno, apply) => {
-                self.injector.observed(&fired.name);
-                match apply {
-                    Apply::Never => {}
+            Act::Fail | Act::FailWrite => {
+                self.injector.observed(fired.plan);
+                let usual = match fired.entry.id {
+                    "N15" => Errno::ENOSPC,
+                    "U10" => Errno::EROFS,
+                    _ => Errno::EIO,
+                };
+                let errno = fired.fault.errno.as_deref().and_then(Errno::from_name).unwrap_or(usual);
+                match fired.fault.applies(fired.entry) {
+                    _ if fired.entry.act == Act::FailWrite => {}
                     // The host never learns what came of it.
                     Apply::Before => drop(self.serve(&rpc)),
                     Apply::Later => {
                         self.late.push((now + fired.delay_ns.max(1), rpc));
                         self.delay_ns -= fired.delay_ns;
                     }
+                    Apply::Never | Apply::Phase => {}
                 }
                 Err(errno.into())
             }
-            Effect::Stale => self.go_stale(host, &rpc, &fired.name),
-            Effect::Flip => {
+            Act::Stale => self.go_stale(host, &rpc, fired.plan),
+            Act::Flip => {
                 let mut reply = self.serve(&rpc);
                 if let Ok(Reply::Data { bytes, .. }) = &mut reply
                     && !bytes.is_empty()
                 {
                     let bit = self.rng.below(bytes.len() as u64 * 8);
                     bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
-                    self.injector.observed(&fired.name);
+                    self.injector.observed(fired.plan);
                 }
                 reply
+            }
+            _ => {
+                if fired.delay_ns > 0 {
+                    self.injector.observed(fired.plan);
+                }
+                self.serve(&rpc)
             }
         }
     }
@@ -377,9 +433,9 @@ impl Drive {
     }
 
     /// N16: the file's handle is refused from now on: every descriptor of the host is dead, its cache is void.
-    fn go_stale(&mut self, host: HostId, rpc: &Rpc, fault: &str) -> Outcome<Reply> {
+    fn go_stale(&mut self, host: HostId, rpc: &Rpc, plan: usize) -> Outcome<Reply> {
         let Some(ino) = rpc.handle() else { return self.serve(rpc) };
-        self.injector.observed(fault);
+        self.injector.observed(plan);
         let host = &mut self.hosts[host];
         for handle in host.handles.values_mut().filter(|handle| handle.ino == ino) {
             handle.stale = true;

@@ -40,6 +40,35 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All of them, in the order of their names.
+    pub const ALL: &[Kind] = &[
+        Kind::Access,
+        Kind::Allocate,
+        Kind::Close,
+        Kind::Commit,
+        Kind::Create,
+        Kind::Getattr,
+        Kind::Link,
+        Kind::Lock,
+        Kind::Lockt,
+        Kind::Locku,
+        Kind::Lookup,
+        Kind::Open,
+        Kind::Read,
+        Kind::Readdir,
+        Kind::Remove,
+        Kind::Rename,
+        Kind::Setattr,
+        Kind::Statfs,
+        Kind::Write,
+    ];
+
+    /// The kind of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Kind> {
+        Kind::ALL.iter().copied().find(|kind| kind.name() == name)
+    }
+
     /// The name in plans, logs and tables.
     #[must_use]
     pub fn name(self) -> &'static str {
