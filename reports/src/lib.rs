@@ -1,29 +1,27 @@
 //! What was found, as data with versions, and the pages made of it.
 //!
+//! There are three kinds: what the harness found ([`Report`]), what real mounts do ([`mounts::MountReport`]) and how fast engines are
+//! ([`bench::BenchReport`]). Each is JSON whose schema is written beside it.
+//!
 //! Pages need nothing but themselves: no font, no network, and no script that they would not work without. They can be read on a
 //! phone and in the dark, and they begin with the verdict.
 
-mod html;
+pub mod bench;
+mod junit;
 mod machine;
+pub mod mounts;
+mod page;
 mod results;
+pub mod stats;
+mod wording;
+mod write;
 
-use std::path::Path;
-
-pub use html::page;
 pub use machine::machine;
 pub use results::*;
+pub use wording::{Headline, Mood, headline};
+pub use write::{Kind, compare, render, schema};
 
-impl Report {
-    /// Writes `results.json` and `index.html` into a folder.
-    ///
-    /// # Errors
-    /// They cannot be written.
-    pub fn save(&self, dir: &Path) -> std::io::Result<()> {
-        std::fs::create_dir_all(dir)?;
-        std::fs::write(dir.join("results.json"), serde_json::to_string_pretty(self)?)?;
-        std::fs::write(dir.join("index.html"), page(self))
-    }
-}
-
+#[cfg(test)]
+mod sample;
 #[cfg(test)]
 mod tests;

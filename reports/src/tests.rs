@@ -1,84 +1,318 @@
-//! The page is what it was, says the worst first, and escapes what it is given.
+//! Pages are what they were, say the worst first, escape what they are given and need nothing from elsewhere; data survives being written
+//! and read; schemas and samples are those that are kept as files.
 
-use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
+use super::bench::{BenchReport, Trend};
+use super::mounts::MountReport;
 use super::*;
 
-fn report() -> Report {
-    let engine = |name: &str, title: &str, ours| EngineInfo { name: name.into(), title: title.into(), version: "1.0".into(), ours };
-    let run = |engine: &str, verdict, damage| RunInfo {
-        scenario: "two-hosts".into(),
-        engine: engine.into(),
-        seed: 1,
-        verdict,
-        error: None,
-        damage,
-        answered: 1000,
-        unanswered: 3,
-        by_host: BTreeMap::from([("host-a".into(), 600), ("host-b".into(), 400)]),
-        faults: vec![FaultRow { name: "N7".into(), fired: 5, observable: 4, ..FaultRow::default() }],
-        seconds: 5.25,
-        replay: format!("harness replay --scenario two-hosts --engine {engine} --seed 1"),
-        ..RunInfo::default()
-    };
-    let lost = Damage { what: "acknowledged data lost".into(), count: 17, examples: vec!["key/1: <b>nothing</b>".into()] };
-    Report {
-        version: VERSION,
-        created: "2026-01-01T00:00:00Z".into(),
-        command: "harness run".into(),
-        environment: BTreeMap::from([("kernel".into(), "6.1".into())]),
-        engines: vec![engine("ours", "Ours", true), engine("other", "Other", false)],
-        scenarios: vec![ScenarioInfo {
-            name: "two-hosts".into(),
-            title: "Two hosts".into(),
-            source: "a report".into(),
-            story: "It happens.".into(),
-            faults: vec!["N1".into()],
-            ..ScenarioInfo::default()
-        }],
-        runs: vec![run("ours", Verdict::Sound, vec![]), run("other", Verdict::Damaged, vec![lost])],
-        trips: vec![TripRow {
-            engine: "ours".into(),
-            operation: "set".into(),
-            trips: 6.0,
-            with_lookups: 7.0,
-            kinds: BTreeMap::from([("LINK".into(), 1.0)]),
-            limit: Some(7.0),
-        }],
-        ..Report::default()
+fn samples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples")
+}
+
+/// Compares with a file that is kept; with UPDATE_REPORTS set, writes it.
+#[track_caller]
+fn kept(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_REPORTS").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let there = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(there == text, "{} is not what it should be; UPDATE_REPORTS=1 cargo test -p reports writes it anew", path.display());
+}
+
+fn json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string_pretty(value).unwrap() + "\n"
+}
+
+/// All pages of all samples, by name.
+fn pages() -> Vec<(String, String)> {
+    let dir = tempfile::tempdir().unwrap();
+    sample::results::report().save(dir.path()).unwrap();
+    sample::mounts::report().save(&dir.path().join("mounts")).unwrap();
+    sample::bench::report().save(&dir.path().join("bench"), Some(("before", &sample::bench::baseline()))).unwrap();
+    let mut pages = Vec::new();
+    for folder in ["", "failures", "mounts", "bench"] {
+        for entry in std::fs::read_dir(dir.path().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|ext| ext == "html") {
+                let name = path.strip_prefix(dir.path()).unwrap().to_string_lossy().into_owned();
+                pages.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+/// The part of a page between two marks, one element a line, for snapshots that people can read.
+fn lines(page: &str, from: &str, to: &str) -> String {
+    let start = page.find(from).unwrap_or_else(|| panic!("{from} is in the page"));
+    let end = page[start..].find(to).map_or(page.len(), |at| start + at);
+    page[start..end].replace("><", ">\n<")
+}
+
+#[test]
+fn samples_are_those_that_are_kept() {
+    kept(&samples().join("results.json"), &json(&sample::results::report()));
+    kept(&samples().join("mounts.json"), &json(&sample::mounts::report()));
+    kept(&samples().join("bench.json"), &json(&sample::bench::report()));
+    kept(&samples().join("bench-before.json"), &json(&sample::bench::baseline()));
+}
+
+#[test]
+fn schemas_are_those_that_are_kept() {
+    for kind in Kind::ALL {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schema/{}.schema.json", kind.name()));
+        kept(&path, &schema(kind));
     }
 }
 
 #[test]
-fn the_page_is_as_it_was() {
-    insta::assert_snapshot!(page(&report()));
-}
-
-#[test]
-fn the_page_needs_nothing_from_elsewhere_and_escapes_what_it_shows() {
-    let page = page(&report());
-    for outside in ["http://", "https://", "<script", "@import", "url("] {
-        assert!(!page.contains(outside), "{outside}");
+fn the_sample_has_every_state() {
+    let report = sample::results::report();
+    for verdict in [Verdict::Sound, Verdict::Damaged, Verdict::Unknown, Verdict::NotRun] {
+        assert!(report.runs.iter().any(|run| run.verdict == verdict), "{verdict:?}");
     }
-    assert!(page.contains("&lt;b&gt;nothing&lt;/b&gt;") && !page.contains("<b>nothing"));
-    assert!(page.contains("name=\"viewport\"") && page.contains("prefers-color-scheme: dark"));
-}
-
-#[test]
-fn one_damaged_seed_damages_the_scenario() {
-    let mut report = report();
-    let mut again = report.runs[0].clone();
-    again.seed = 2;
-    again.verdict = Verdict::Damaged;
-    report.runs.push(again);
-    assert_eq!(report.verdict("two-hosts", "ours"), Some(Verdict::Damaged));
-    assert_eq!(report.damaged("ours"), (1, 1));
-    assert_eq!(report.verdict("two-hosts", "nobody"), None);
 }
 
 #[test]
 fn the_data_survives_being_written_and_read() {
-    let report = report();
-    let text = serde_json::to_string(&report).unwrap();
-    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    let report = sample::results::report();
+    assert_eq!(serde_json::from_str::<Report>(&json(&report)).unwrap(), report);
+    let mounts = sample::mounts::report();
+    assert_eq!(serde_json::from_str::<MountReport>(&json(&mounts)).unwrap(), mounts);
+    let bench = sample::bench::report();
+    assert_eq!(serde_json::from_str::<BenchReport>(&json(&bench)).unwrap(), bench);
+}
+
+#[test]
+fn results_of_the_first_version_are_still_read() {
+    let old = r#"{"version": 1, "created": "2026-01-01T00:00:00Z", "command": "harness run", "environment": {}, "scenarios": [], "trips": [],
+      "engines": [{"name": "ours", "title": "Ours", "version": "1", "ours": true}],
+      "runs": [{"scenario": "s", "engine": "ours", "seed": 1, "verdict": "damaged", "error": null, "answered": 1, "unanswered": 0, "by_host": {},
+        "damage": [], "faults": [{"name": "N7", "fired": 5, "observable": 4}], "seconds": 1.0, "replay": "harness replay"}]}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("old.json");
+    std::fs::write(&file, old).unwrap();
+    assert_eq!(render(&[file], &dir.path().join("out"), None).unwrap(), Kind::Results);
+}
+
+#[test]
+fn results_of_a_newer_version_or_another_kind_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("new.json");
+    for (text, why) in
+        [(r#"{"version": 99}"#, "version 99"), (r#"{"kind": "poem", "version": 1}"#, "kind"), ("{", "new.json"), ("{}", "version 0")]
+    {
+        std::fs::write(&file, text).unwrap();
+        let told = render(std::slice::from_ref(&file), &dir.path().join("out"), None).unwrap_err().to_string();
+        assert!(told.contains(why), "{text}: {told}");
+        assert!(!dir.path().join("out").exists());
+    }
+}
+
+#[test]
+fn no_page_needs_anything_from_elsewhere() {
+    for (name, page) in pages() {
+        for outside in ["http://", "https://", "src=", "@import", "url(", "<iframe", "<object"] {
+            assert!(!page.contains(outside), "{name}: {outside}");
+        }
+        assert!(page.contains("default-src &#39;none&#39;") || page.contains("default-src 'none'"), "{name}");
+        assert!(page.contains("name=\"viewport\"") && page.contains("prefers-color-scheme: dark"), "{name}");
+        assert!(page.starts_with("<!DOCTYPE html><html lang=\"en\">"), "{name}");
+    }
+}
+
+#[test]
+fn pages_escape_what_they_are_given() {
+    let pages = pages();
+    let shown: Vec<&String> = pages.iter().filter(|(_, page)| page.contains("alert(1)")).map(|(name, _)| name).collect();
+    assert!(!shown.is_empty(), "the sample's hostile text is shown somewhere");
+    for (name, page) in &pages {
+        assert!(!page.contains("<script>alert") && !page.contains("<page 14>"), "{name}");
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let pages = pages();
+    for (name, page) in &pages {
+        for href in page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
+            let Some(target) = href.split('#').next().filter(|target| target.ends_with(".html") && !target.contains("criterion")) else {
+                let id = href.strip_prefix('#');
+                assert!(id.is_none_or(|id| page.contains(&format!("id=\"{id}\""))), "{name} links to {href}");
+                continue;
+            };
+            let at = Path::new(name).parent().unwrap().join(target).to_string_lossy().replace("failures/../", "").replace("mounts/../", "");
+            let at = at.replace("bench/../", "");
+            assert!(pages.iter().any(|(other, _)| *other == at), "{name} links to {href}");
+        }
+    }
+}
+
+#[test]
+fn each_run_that_is_not_sound_has_a_page_of_its_own() {
+    let report = sample::results::report();
+    let pages = pages();
+    let open = report.runs.iter().filter(|run| run.verdict != Verdict::Sound).count();
+    assert_eq!(pages.iter().filter(|(name, _)| name.starts_with("failures/")).count(), open);
+}
+
+#[test]
+fn pages_of_failures_that_are_gone_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut report = sample::results::report();
+    report.save(dir.path()).unwrap();
+    assert!(std::fs::read_dir(dir.path().join("failures")).unwrap().count() > 0);
+    report.runs.retain(|run| run.verdict == Verdict::Sound);
+    report.save(dir.path()).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path().join("failures")).unwrap().count(), 0);
+}
+
+#[test]
+fn one_damaged_seed_damages_the_scenario() {
+    let mut report = sample::results::report();
+    assert_eq!(report.verdict("mixed", "ours"), Some(Verdict::Sound));
+    let run = report.runs.iter_mut().find(|run| run.scenario == "mixed" && run.engine == "ours" && run.seed == 2).unwrap();
+    run.verdict = Verdict::Damaged;
+    assert_eq!(report.verdict("mixed", "ours"), Some(Verdict::Damaged));
+    assert_eq!(report.damaged("ours"), (1, 5));
+    assert_eq!(report.verdict("mixed", "nobody"), None);
+}
+
+#[test]
+fn the_verdict_of_the_harness_is_as_it_was() {
+    let pages = pages();
+    let (_, page) = pages.iter().find(|(name, _)| name == "index.html").unwrap();
+    insta::assert_snapshot!(lines(page, "<section aria-label=\"Verdict\"", "</section>"));
+}
+
+#[test]
+fn the_matrix_and_the_faults_are_as_they_were() {
+    let pages = pages();
+    let (_, page) = pages.iter().find(|(name, _)| name == "index.html").unwrap();
+    insta::assert_snapshot!("matrix", lines(page, "<section aria-labelledby=\"matrix\"", "</section>"));
+    insta::assert_snapshot!("faults", lines(page, "<section aria-labelledby=\"faults\"", "</section>"));
+    insta::assert_snapshot!("mutants", lines(page, "<section aria-labelledby=\"mutants\"", "</section>"));
+}
+
+#[test]
+fn the_page_of_a_failure_is_as_it_was() {
+    let pages = pages();
+    let (_, page) = pages.iter().find(|(name, _)| name.contains("mixed.diskcache.1")).unwrap();
+    insta::assert_snapshot!(lines(page, "<main", "</main>"));
+}
+
+#[test]
+fn the_page_of_mounts_is_as_it_was() {
+    let pages = pages();
+    let (_, page) = pages.iter().find(|(name, _)| name == "mounts/index.html").unwrap();
+    insta::assert_snapshot!(lines(page, "<main", "</main>"));
+}
+
+#[test]
+fn the_page_of_speed_is_as_it_was() {
+    let pages = pages();
+    let (_, page) = pages.iter().find(|(name, _)| name == "bench/index.html").unwrap();
+    insta::assert_snapshot!(lines(page, "<main", "</main>"));
+}
+
+#[test]
+fn junit_is_as_it_was() {
+    insta::assert_snapshot!("junit", junit::results(&sample::results::report()).unwrap());
+    insta::assert_snapshot!("junit_mounts", junit::mounts(&sample::mounts::report()).unwrap());
+}
+
+#[test]
+fn junit_fails_only_for_what_must_be_sound() {
+    let mut report = sample::results::report();
+    let xml = junit::results(&report).unwrap();
+    assert!(xml.contains("failures=\"0\"") && !xml.contains("<failure"), "rivals' damage fails nothing: {xml}");
+    assert!(xml.contains("<error"), "what could not be run is an error");
+    for verdict in [Verdict::Damaged, Verdict::Unknown] {
+        report.runs[0].verdict = verdict;
+        assert!(junit::results(&report).unwrap().contains("<failure"), "{verdict:?} of ours");
+    }
+}
+
+#[test]
+fn mounts_that_report_one_by_one_are_merged() {
+    let whole = sample::mounts::report();
+    let part = |mount: &str| {
+        let mut part = whole.clone();
+        part.mounts.retain(|it| it.name == mount);
+        part.runs.retain(|it| it.mount == mount);
+        part.trips.retain(|it| it.mount == mount);
+        part.speeds.retain(|it| it.mount == mount);
+        part.differences.retain(|it| it.mount == mount);
+        part
+    };
+    let mut merged = part("nfs4");
+    for mount in ["nfs3-nolock", "smbnetfs", "glusterfs"] {
+        merged.merge(part(mount));
+    }
+    assert_eq!(merged, whole);
+}
+
+#[test]
+fn mounts_are_judged_in_words() {
+    let report = sample::mounts::report();
+    let told: Vec<String> = report.engines.iter().map(|engine| page::mounts::sentence(&report, engine).1).collect();
+    assert_eq!(
+        told,
+        [
+            "DiskCache RS kept every promise on all 2 mounts: nfs4 and nfs3-nolock.",
+            "python-diskcache, WAL broke a promise on 2 of 2 mounts: nfs4 and nfs3-nolock.",
+            "No full verdict on python-diskcache, rollback journal: nfs3-nolock could not be run or judged; it kept every promise on nfs4.",
+        ]
+    );
+}
+
+#[test]
+fn a_failed_operation_voids_its_row() {
+    let report = sample::bench::report();
+    let void = report.rows.iter().find(|row| row.failed > 0).unwrap();
+    assert_eq!(void.estimate(), None);
+    assert_eq!(report.ratio(&void.id, "ours", &void.engine), None, "no ratio is made of it");
+    assert_eq!(
+        page::bench::sentence(&report),
+        ("hero bad", "2 of 4 speed targets reached, 1 missed. 1 target could not be judged.".to_owned())
+    );
+}
+
+#[test]
+fn ratios_say_how_many_times_as_fast_for_times_and_for_rates() {
+    let report = sample::bench::report();
+    let ratio = |operation: &str| {
+        let id = report.ids().into_iter().find(|id| id.operation == operation).unwrap();
+        report.ratio(id, "ours", "diskcache").unwrap().value
+    };
+    assert!((ratio("get hit") - 5.1 / 0.45).abs() < 0.02);
+    assert!((ratio("90 % get, 9 % set, 1 % delete") - 883.0 / 74.2).abs() < 0.02);
+}
+
+#[test]
+fn only_what_is_beyond_noise_is_a_change() {
+    let (new, old) = (sample::bench::report(), sample::bench::baseline());
+    let changes = new.against(&old);
+    let of = |trend| changes.iter().filter(|it| it.trend == trend).map(|it| it.id.operation.as_str()).collect::<Vec<_>>();
+    assert_eq!(of(Trend::Regression), ["delete"]);
+    assert_eq!(of(Trend::Improvement), ["get hit"]);
+    assert!(changes.iter().all(|it| it.speed.is_finite()) && new.against(&new).iter().all(|it| it.trend == Trend::Noise));
+    assert!(!changes.iter().any(|it| it.engine == "lmdb" && it.id.operation == "incr"), "void rows are not compared");
+}
+
+/// The first drawings were empty: a shape of SVG that is not closed holds all that follow it, when a page is read as HTML.
+#[test]
+fn every_shape_of_a_drawing_is_closed() {
+    for (name, page) in pages() {
+        for shape in ["line", "rect", "path", "circle", "polyline"] {
+            for rest in page.split(&format!("<{shape} ")).skip(1) {
+                let after = rest.split_once('>').map_or("", |(_, after)| after);
+                assert!(after.starts_with(&format!("</{shape}>")), "{name}: {shape} {rest:.80}");
+            }
+        }
+    }
 }
