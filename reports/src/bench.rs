@@ -1,4 +1,4 @@
-//! How fast engines are beside each other: the data of the report of benchmarks, and the statistics that its claims rest on.
+//! How fast engines are beside each other: the data of the report of benchmarks, and what counts as a change.
 //!
 //! Fields are only ever added, each with a default. A change of meaning raises [`BENCH_VERSION`].
 
@@ -7,137 +7,112 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::stats::{Estimate, median_of, ratio_of};
-
 /// The version of the data.
 pub const BENCH_VERSION: u32 = 1;
 
-/// An engine that was measured.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Our engine's name, where a report does not say another.
+const OURS: &str = "diskcache_rs";
+
+/// How many times as fast an engine is as another, over rounds in which they took turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct BenchEngine {
-    /// Short name.
-    pub name: String,
-    /// Name for people.
-    pub title: String,
-    /// Version that was run.
-    pub version: String,
-    /// Whether it is ours; ratios are ours against each of the others.
-    pub ours: bool,
-    /// How it was set up, as far as it matters: "WAL, synchronous = NORMAL".
-    pub setup: String,
+pub struct Ratio {
+    /// The median of the ratios of each round.
+    pub ratio: f64,
+    /// Its 95 % interval: from.
+    pub ci_low: f64,
+    /// To.
+    pub ci_high: f64,
 }
 
-/// What was measured, so that rows of several engines and of several reports can be laid beside each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct BenchId {
-    /// `python`, `rust`, `processes`, `threads`, ...
-    pub group: String,
-    /// `get hit`, `set new`, ...
-    pub operation: String,
-    /// Bytes of a value; nothing where that plays no part.
-    pub value_bytes: Option<u64>,
-    /// Entries in the cache.
-    pub entries: Option<u64>,
-    /// Processes or threads at work.
-    pub workers: Option<u64>,
-    /// What survives what: `none`, `process`, `host`.
-    pub durability: String,
-}
-
-/// One operation of one engine. All rounds were interleaved with those of the other engines.
+/// One operation of one engine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BenchRow {
-    /// What was measured.
-    pub id: BenchId,
-    /// Of which engine.
+    /// Under which circumstances: "one process", "4 processes, 90/9/1, uniform keys".
+    pub group: String,
+    /// Which: "get hit", "set new"; "all" for a mix of them.
+    pub operation: String,
+    /// Bytes of a value; 0 where that plays no part.
+    pub size_bytes: u64,
+    /// Which engine.
     pub engine: String,
-    /// One figure a round, in [`BenchRow::unit`]; round by round the same ones for all engines.
-    pub rounds: Vec<f64>,
-    /// `us` (microseconds an operation: less is better) or `1/s` (operations a second: more is better).
+    /// `ns` (an operation: less is better), `/s` (operations a second: more is better), or what else was counted.
     pub unit: String,
-    /// Operations that were made and seen to succeed.
-    pub succeeded: u64,
-    /// Operations that failed. Any voids the row.
-    pub failed: u64,
+    /// The median of the rounds.
+    pub median: f64,
+    /// Their 10th percentile.
+    pub low: f64,
+    /// Their 90th percentile.
+    pub high: f64,
+    /// How many rounds.
+    pub samples: u64,
+    /// By other engine, how many times as fast as it this one is.
+    pub ratio_to: BTreeMap<String, Ratio>,
     /// Criterion's own page of it, relative to the report.
     pub criterion: Option<String>,
 }
 
-/// The distribution of single operations, as python-diskcache's own tables give it.
+/// How long single operations took. Microseconds, but for the total.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct TailRow {
-    /// The mix: "90 % get, 9 % set, 1 % delete; Zipf".
-    pub mix: String,
-    /// `processes` or `threads`.
-    pub workers_are: String,
-    /// How many.
-    pub workers: u64,
-    /// Of which engine.
-    pub engine: String,
-    /// `get`, `set`, `delete`, `total`.
-    pub operation: String,
-    /// How many.
-    pub count: u64,
-    /// How many of them missed.
-    pub miss: u64,
-    /// Microseconds.
-    pub median_us: f64,
-    /// Microseconds.
-    pub p90_us: f64,
-    /// Microseconds.
-    pub p99_us: f64,
-    /// Microseconds.
-    pub p999_us: f64,
-    /// Microseconds.
-    pub max_us: f64,
-    /// Seconds, all of them together.
-    pub total_s: f64,
-}
-
-/// What must be reached.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct BenchTarget {
-    /// Of what.
-    pub id: BenchId,
-    /// Against which engine.
-    pub against: String,
-    /// How many times as fast at least.
-    pub at_least: f64,
-}
-
-/// A figure that is not a speed: memory, disk, write amplification, scale.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Resource {
-    /// Under which heading: "memory", "disk", "scale".
+pub struct Latency {
+    /// Under which circumstances.
     pub group: String,
-    /// What, in words.
-    pub what: String,
-    /// Of which engine.
+    /// Which engine.
     pub engine: String,
+    /// `get`, `set`, `delete`.
+    pub action: String,
+    /// How many.
+    pub count: f64,
+    /// How many of them missed.
+    pub miss: f64,
+    /// The median.
+    pub median: f64,
+    /// The 90th percentile.
+    pub p90: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+    /// The 99.9th percentile.
+    pub p99_9: f64,
+    /// The 99.99th percentile, where it was counted.
+    pub p99_99: Option<f64>,
+    /// The longest.
+    pub max: f64,
+    /// Seconds, all of them together.
+    pub total: f64,
+}
+
+/// Figures that depend on another figure: hit ratios by size, times by number of entries.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Curves {
+    /// What is shown: "Hit ratio: Zipf, drifting".
+    pub title: String,
+    /// What the points depend on.
+    pub x: String,
+    /// What they are.
+    pub y: String,
+    /// By name: the points.
+    pub series: BTreeMap<String, Vec<(f64, f64)>>,
+}
+
+/// A figure by itself, with what it is to be.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Fact {
+    /// What, in words.
+    pub name: String,
     /// How much.
     pub value: f64,
-    /// Of what: `B`, `ms`, `x`, `s`.
+    /// Of what: `x`, `ms`, `MB`.
     pub unit: String,
-    /// What it must not exceed.
-    pub limit: Option<f64>,
-}
-
-/// One policy's hits on one trace.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct Curve {
-    /// Which trace: "Zipf 0.9, drifting".
-    pub trace: String,
-    /// Which policy: `least-recently-used`, `optimum`.
-    pub policy: String,
-    /// Cache size as a share of all keys (0 to 1), and the share of requests that hit (0 to 1).
-    pub points: Vec<(f64, f64)>,
+    /// What it is to be.
+    pub bar: Option<f64>,
+    /// Whether at most, instead of at least.
+    pub at_most: bool,
+    /// Whether it is so.
+    pub met: Option<bool>,
 }
 
 /// Everything.
@@ -148,37 +123,35 @@ pub struct BenchReport {
     pub kind: String,
     /// [`BENCH_VERSION`].
     pub version: u32,
-    /// When, RFC 3339.
-    pub created: String,
-    /// The command that made it.
-    pub command: String,
-    /// Machine, kernel, versions: see [`crate::machine`].
-    pub environment: BTreeMap<String, String>,
-    /// How it was measured, a sentence each.
-    pub method: Vec<String>,
-    /// Engines, in the order of columns.
-    pub engines: Vec<BenchEngine>,
-    /// Speeds.
+    /// When it began: seconds since 1970.
+    pub started: f64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// Machine, command, and under `versions` those of the engines.
+    pub environment: BTreeMap<String, serde_json::Value>,
+    /// Which engine the ratios are of; `diskcache_rs` when it is not said.
+    pub ours: String,
+    /// Speeds and other figures by engine.
     pub rows: Vec<BenchRow>,
-    /// What must be reached.
-    pub targets: Vec<BenchTarget>,
     /// Distributions.
-    pub tails: Vec<TailRow>,
-    /// Memory, disk, scale.
-    pub resources: Vec<Resource>,
-    /// Hit ratios.
-    pub curves: Vec<Curve>,
+    pub latencies: Vec<Latency>,
+    /// Figures that depend on another.
+    pub curves: Vec<Curves>,
+    /// Figures by themselves.
+    pub facts: Vec<Fact>,
+    /// What was measured in vain, because an operation failed: what, and how it failed.
+    pub void: Vec<String>,
     /// Criterion's index page, relative to the report.
-    pub criterion: Option<String>,
+    pub criterion_index: Option<String>,
 }
 
 /// How a speed compares with what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trend {
     /// Slower, beyond noise.
-    Regression,
+    Slower,
     /// Faster, beyond noise.
-    Improvement,
+    Faster,
     /// It cannot be told from noise.
     Noise,
 }
@@ -186,119 +159,124 @@ pub enum Trend {
 /// One speed beside that of a baseline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// What was measured.
-    pub id: BenchId,
-    /// Of which engine.
-    pub engine: String,
     /// What it was.
-    pub before: Estimate,
+    pub before: BenchRow,
     /// What it is.
-    pub after: Estimate,
-    /// How many times as fast it is now.
+    pub after: BenchRow,
+    /// How many times as fast it is now, the machine's own change taken off.
     pub speed: f64,
     /// What that means.
     pub trend: Trend,
-    /// In which unit.
-    pub unit: String,
 }
 
-/// What two medians must differ by, beyond their intervals, before it is called a change: machines are never the same twice.
+/// Our speeds beside those of a baseline.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Each speed that both have, the slowest first.
+    pub changes: Vec<Change>,
+    /// How many times as fast the other engines, which did not change, ran this time: what the machine did.
+    pub machine: f64,
+}
+
+/// What two medians must differ by, beside their ranges being apart, to be called a change: a machine is never the same twice.
 pub const NOISE: f64 = 0.05;
 
+/// So many rows of others tell what the machine did; with fewer, it is taken for unchanged.
+const ENOUGH: usize = 5;
+
 impl BenchRow {
-    /// Whether it means anything: it has rounds, and no operation failed.
-    #[must_use]
-    pub fn is_valid(&self) -> bool {
-        self.failed == 0 && self.succeeded > 0 && !self.rounds.is_empty() && self.rounds.iter().all(|it| it.is_finite() && *it > 0.0)
+    /// Whether less is better, more is better, or neither is known.
+    fn speed_over(&self, before: &BenchRow) -> Option<f64> {
+        match self.unit.as_str() {
+            "ns" if self.median > 0.0 => Some(before.median / self.median),
+            "/s" if before.median > 0.0 => Some(self.median / before.median),
+            _ => None,
+        }
     }
 
-    /// The median of its rounds with its 95 % interval.
-    #[must_use]
-    pub fn estimate(&self) -> Option<Estimate> {
-        if self.is_valid() { median_of(&self.rounds) } else { None }
+    fn is_same_as(&self, other: &BenchRow) -> bool {
+        let key = |row: &BenchRow| (row.group.clone(), row.operation.clone(), row.size_bytes, row.engine.clone(), row.unit.clone());
+        key(self) == key(other)
     }
 
-    /// Whether less is better.
+    /// In words: "get hit, 128 B"; for a mix its circumstances.
     #[must_use]
-    pub fn is_time(&self) -> bool {
-        self.unit != "1/s"
+    pub fn title(&self) -> String {
+        let what = if self.operation == "all" { &self.group } else { &self.operation };
+        if self.size_bytes == 0 { what.clone() } else { format!("{what}, {}", bytes(self.size_bytes)) }
     }
+}
+
+impl Fact {
+    /// Whether it is what it is to be; nothing when nothing was set.
+    #[must_use]
+    pub fn is_met(&self) -> Option<bool> {
+        self.bar.map(|bar| if self.at_most { self.value <= bar } else { self.value >= bar })
+    }
+}
+
+fn median(mut figures: Vec<f64>) -> Option<f64> {
+    figures.sort_by(f64::total_cmp);
+    let last = figures.len().checked_sub(1)?;
+    Some(f64::midpoint(figures[last / 2], figures[figures.len() / 2]))
 }
 
 impl BenchReport {
-    /// An empty report of this version.
+    /// The engine that ratios are of.
     #[must_use]
-    pub fn new(created: &str, command: &str) -> BenchReport {
-        BenchReport {
-            kind: "bench".to_owned(),
-            version: BENCH_VERSION,
-            created: created.to_owned(),
-            command: command.to_owned(),
-            environment: crate::machine(),
-            ..BenchReport::default()
-        }
+    pub fn ours(&self) -> &str {
+        if self.ours.is_empty() { OURS } else { &self.ours }
     }
 
-    /// A row by what it measures.
+    /// All engines: ours, then the others as they come.
     #[must_use]
-    pub fn row(&self, id: &BenchId, engine: &str) -> Option<&BenchRow> {
-        self.rows.iter().find(|row| row.id == *id && row.engine == engine)
-    }
-
-    /// How many times as fast one engine is as another, from the ratios of each round; nothing when either row is void.
-    #[must_use]
-    pub fn ratio(&self, id: &BenchId, engine: &str, against: &str) -> Option<Estimate> {
-        let (its, other) = (self.row(id, engine)?, self.row(id, against)?);
-        if !its.is_valid() || !other.is_valid() || its.unit != other.unit {
-            return None;
-        }
-        if its.is_time() { ratio_of(&other.rounds, &its.rounds) } else { ratio_of(&its.rounds, &other.rounds) }
-    }
-
-    /// Everything that was measured, once each, in the order of the rows.
-    #[must_use]
-    pub fn ids(&self) -> Vec<&BenchId> {
-        let mut ids: Vec<&BenchId> = Vec::new();
-        for row in &self.rows {
-            if !ids.contains(&&row.id) {
-                ids.push(&row.id);
+    pub fn engines(&self) -> Vec<&str> {
+        let mut engines = vec![self.ours()];
+        let all = self.rows.iter().map(|row| row.engine.as_str()).chain(self.latencies.iter().map(|row| row.engine.as_str()));
+        for engine in all {
+            if !engines.contains(&engine) {
+                engines.push(engine);
             }
         }
-        ids
+        engines
     }
 
-    /// How each speed compares with a baseline. What only one of them has, or a void row, is left out.
+    /// How our speeds compare with a baseline. What only one of them has is left out.
+    ///
+    /// The other engines tell what the machine did meanwhile: their median change is taken off. Then a speed changed when the ranges (10th to
+    /// 90th percentile) are apart and the medians differ by more than [`NOISE`].
     #[must_use]
-    pub fn against(&self, baseline: &BenchReport) -> Vec<Change> {
-        let change = |row: &BenchRow| {
-            let old = baseline.row(&row.id, &row.engine).filter(|old| old.unit == row.unit)?;
-            let (before, after) = (old.estimate()?, row.estimate()?);
-            let speed = if row.is_time() { before.value / after.value } else { after.value / before.value };
-            let apart = before.high < after.low || after.high < before.low;
+    pub fn against(&self, baseline: &BenchReport) -> Changes {
+        let pairs = |ours: bool| {
+            let matching = move |row: &&BenchRow| (row.engine == self.ours()) == ours;
+            let with_old = |row| Some((baseline.rows.iter().find(|old| old.is_same_as(row))?, row));
+            self.rows.iter().filter(matching).filter_map(with_old).collect::<Vec<_>>()
+        };
+        let others: Vec<f64> = pairs(false).into_iter().filter_map(|(old, row)| row.speed_over(old)).filter(|it| it.is_finite()).collect();
+        let machine = if others.len() < ENOUGH { 1.0 } else { median(others).unwrap_or(1.0) };
+        let change = |(before, after): (&BenchRow, &BenchRow)| {
+            let speed = after.speed_over(before)? / machine;
+            // On a machine that is twice as fast, times are half and rates are double.
+            let scale = if after.unit == "ns" { machine } else { 1.0 / machine };
+            let apart = before.high < after.low * scale || after.high * scale < before.low;
             let trend = match speed {
-                _ if !apart => Trend::Noise,
-                speed if speed < 1.0 - NOISE => Trend::Regression,
-                speed if speed > 1.0 + NOISE => Trend::Improvement,
+                speed if apart && speed < 1.0 - NOISE => Trend::Slower,
+                speed if apart && speed > 1.0 + NOISE => Trend::Faster,
                 _ => Trend::Noise,
             };
-            Some(Change { id: row.id.clone(), engine: row.engine.clone(), before, after, speed, trend, unit: row.unit.clone() })
+            Some(Change { before: before.clone(), after: after.clone(), speed, trend })
         };
-        self.rows.iter().filter_map(change).collect()
+        let mut changes: Vec<Change> = pairs(true).into_iter().filter_map(change).collect();
+        changes.sort_by(|a, b| a.speed.total_cmp(&b.speed));
+        Changes { changes, machine }
     }
 }
 
-impl BenchId {
-    /// In words: "get hit, 128 B".
+impl Changes {
+    /// How many changed so.
     #[must_use]
-    pub fn title(&self) -> String {
-        let mut parts = vec![self.operation.clone()];
-        parts.extend(self.value_bytes.map(bytes));
-        parts.extend(self.entries.map(|entries| format!("{} entries", crate::wording::grouped(entries))));
-        parts.extend(self.workers.map(|workers| format!("{workers} {}", if self.group == "threads" { "threads" } else { "processes" })));
-        if !self.durability.is_empty() && self.durability != "none" {
-            parts.push(format!("durable: {}", self.durability));
-        }
-        parts.join(", ")
+    pub fn count(&self, trend: Trend) -> usize {
+        self.changes.iter().filter(|change| change.trend == trend).count()
     }
 }
 

@@ -12,14 +12,13 @@ mod machine;
 pub mod mounts;
 mod page;
 mod results;
-pub mod stats;
 mod wording;
 mod write;
 
 pub use machine::machine;
 pub use results::*;
 pub use wording::{Headline, Mood, headline};
-pub use write::{Kind, compare, render, schema};
+pub use write::{Kind, render_bench, render_mounts, render_results, schema};
 
 #[cfg(test)]
 mod sample;

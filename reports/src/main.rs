@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// Make pages of results, and compare results
+/// Make pages of results
+///
+/// Ends with 2 when a file cannot be read or a page cannot be written.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 110)]
 struct Cli {
@@ -13,29 +15,39 @@ struct Cli {
     command: Task,
 }
 
+#[derive(Debug, Args)]
+struct Out {
+    /// The folder for index.html, results.json and its JSON schema
+    #[arg(long)]
+    out: PathBuf,
+}
+
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Write the pages of a file of results into a folder
-    ///
-    /// The file says what it is about: what the harness found, what real mounts do, or how fast engines are. Several files about mounts
-    /// become one report. Also writes results.json with its JSON schema, and junit.xml.
-    Render {
-        /// Results, as JSON
+    /// What the harness found: a page, one for each failure, and junit.xml
+    Harness {
+        /// The results, as JSON
+        file: PathBuf,
+        #[command(flatten)]
+        out: Out,
+    },
+    /// What real mounts do: one page of all files, and junit.xml
+    Mounts {
+        /// The results, as JSON; each mount may have written a file of its own
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// The folder
-        #[arg(long)]
-        out: PathBuf,
-        /// Earlier results about speed, to be compared with
+        #[command(flatten)]
+        out: Out,
+    },
+    /// How fast engines are; beside a baseline, ends with 1 when something became slower beyond noise
+    Bench {
+        /// The results, as JSON
+        file: PathBuf,
+        /// Earlier results, to be compared with
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
-    },
-    /// Name what became slower or faster beyond noise; ends with 1 when anything became slower
-    Compare {
-        /// Earlier results about speed
-        baseline: PathBuf,
-        /// The new ones
-        new: PathBuf,
+        #[command(flatten)]
+        out: Out,
     },
     /// Print the JSON schema of a kind of results
     Schema {
@@ -47,7 +59,7 @@ enum Task {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum SchemaKind {
     /// What the harness found
-    Results,
+    Harness,
     /// What real mounts do
     Mounts,
     /// How fast engines are
@@ -55,27 +67,34 @@ enum SchemaKind {
 }
 
 fn run(command: Task) -> std::io::Result<ExitCode> {
-    match command {
-        Task::Render { files, out, against } => {
-            reports::render(&files, &out, against.as_deref())?;
-            println!("Report: {}", out.join("index.html").display());
-            Ok(ExitCode::SUCCESS)
+    let mut slower = 0;
+    let out = match command {
+        Task::Harness { file, out } => {
+            reports::render_results(&file, &out.out)?;
+            out.out
         }
-        Task::Compare { baseline, new } => {
-            let (text, slower) = reports::compare(&baseline, &new)?;
-            print!("{text}");
-            Ok(ExitCode::from(u8::from(slower > 0)))
+        Task::Mounts { files, out } => {
+            reports::render_mounts(&files, &out.out)?;
+            out.out
+        }
+        Task::Bench { file, against, out } => {
+            let (changes, count) = reports::render_bench(&file, against.as_deref(), &out.out)?;
+            print!("{changes}");
+            slower = count;
+            out.out
         }
         Task::Schema { kind } => {
             let kind = match kind {
-                SchemaKind::Results => reports::Kind::Results,
+                SchemaKind::Harness => reports::Kind::Results,
                 SchemaKind::Mounts => reports::Kind::Mounts,
                 SchemaKind::Bench => reports::Kind::Bench,
             };
             print!("{}", reports::schema(kind));
-            Ok(ExitCode::SUCCESS)
+            return Ok(ExitCode::SUCCESS);
         }
-    }
+    };
+    println!("Report: {}", out.join("index.html").display());
+    Ok(ExitCode::from(u8::from(slower > 0)))
 }
 
 fn main() -> ExitCode {

@@ -96,7 +96,7 @@ fn results_of_the_first_version_are_still_read() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("old.json");
     std::fs::write(&file, old).unwrap();
-    assert_eq!(render(&[file], &dir.path().join("out"), None).unwrap(), Kind::Results);
+    render_results(&file, &dir.path().join("out")).unwrap();
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn results_of_a_newer_version_or_another_kind_are_refused() {
         [(r#"{"version": 99}"#, "version 99"), (r#"{"kind": "poem", "version": 1}"#, "kind"), ("{", "new.json"), ("{}", "version 0")]
     {
         std::fs::write(&file, text).unwrap();
-        let told = render(std::slice::from_ref(&file), &dir.path().join("out"), None).unwrap_err().to_string();
+        let told = render_results(&file, &dir.path().join("out")).unwrap_err().to_string();
         assert!(told.contains(why), "{text}: {told}");
         assert!(!dir.path().join("out").exists());
     }
@@ -271,37 +271,48 @@ fn mounts_are_judged_in_words() {
 }
 
 #[test]
-fn a_failed_operation_voids_its_row() {
-    let report = sample::bench::report();
-    let void = report.rows.iter().find(|row| row.failed > 0).unwrap();
-    assert_eq!(void.estimate(), None);
-    assert_eq!(report.ratio(&void.id, "ours", &void.engine), None, "no ratio is made of it");
-    assert_eq!(
-        page::bench::sentence(&report),
-        ("hero bad", "2 of 4 speed targets reached, 1 missed. 1 target could not be judged.".to_owned())
-    );
+fn speeds_are_judged_by_their_bars() {
+    let mut report = sample::bench::report();
+    assert_eq!(page::bench::sentence(&report), ("hero bad", "2 of 3 bars met, 1 missed.".to_owned()));
+    report.facts[0].value = 15.0;
+    assert_eq!(page::bench::sentence(&report), ("hero good", "All 3 bars met.".to_owned()));
+    report.facts[2].value = 201.0;
+    assert_eq!(page::bench::sentence(&report).0, "hero bad", "what is to be at most");
+    report.facts.clear();
+    assert_eq!(page::bench::sentence(&report).0, "hero");
 }
 
 #[test]
-fn ratios_say_how_many_times_as_fast_for_times_and_for_rates() {
-    let report = sample::bench::report();
-    let ratio = |operation: &str| {
-        let id = report.ids().into_iter().find(|id| id.operation == operation).unwrap();
-        report.ratio(id, "ours", "diskcache").unwrap().value
-    };
-    assert!((ratio("get hit") - 5.1 / 0.45).abs() < 0.02);
-    assert!((ratio("90 % get, 9 % set, 1 % delete") - 883.0 / 74.2).abs() < 0.02);
-}
-
-#[test]
-fn only_what_is_beyond_noise_is_a_change() {
+fn only_what_is_beyond_noise_and_the_machine_is_a_change() {
     let (new, old) = (sample::bench::report(), sample::bench::baseline());
     let changes = new.against(&old);
-    let of = |trend| changes.iter().filter(|it| it.trend == trend).map(|it| it.id.operation.as_str()).collect::<Vec<_>>();
-    assert_eq!(of(Trend::Regression), ["delete"]);
-    assert_eq!(of(Trend::Improvement), ["get hit"]);
-    assert!(changes.iter().all(|it| it.speed.is_finite()) && new.against(&new).iter().all(|it| it.trend == Trend::Noise));
-    assert!(!changes.iter().any(|it| it.engine == "lmdb" && it.id.operation == "incr"), "void rows are not compared");
+    let of = |trend| changes.changes.iter().filter(|it| it.trend == trend).map(|it| it.after.operation.as_str()).collect::<Vec<_>>();
+    assert_eq!((of(Trend::Slower), of(Trend::Faster)), (vec!["delete"], vec!["get hit"]));
+    assert!((changes.machine - 1.1).abs() < 0.01, "a machine that is a tenth faster is no progress: {}", changes.machine);
+    assert_eq!(changes.count(Trend::Noise), 7, "figures without a direction are no speeds");
+    assert_eq!(new.against(&new).count(Trend::Noise), 9);
+}
+
+#[test]
+fn a_difference_within_the_ranges_of_the_rounds_is_noise() {
+    let (mut new, old) = (sample::bench::report(), sample::bench::report());
+    let row = &mut new.rows[0];
+    (row.median, row.low, row.high) = (row.median * 1.3, old.rows[0].high, row.high * 1.3);
+    assert_eq!(new.against(&old).count(Trend::Slower), 0, "they touch");
+    new.rows[0].low *= 1.001;
+    assert_eq!(new.against(&old).count(Trend::Slower), 1, "they are apart");
+}
+
+#[test]
+fn a_baseline_without_anything_in_common_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, other) = (dir.path().join("new.json"), dir.path().join("old.json"));
+    std::fs::write(&file, json(&sample::bench::report())).unwrap();
+    std::fs::write(&other, json(&BenchReport { rows: vec![], ..sample::bench::report() })).unwrap();
+    let told = render_bench(&file, Some(&other), &dir.path().join("out")).unwrap_err().to_string();
+    assert!(told.contains("in common"), "{told}");
+    let (told, slower) = render_bench(&file, Some(&file), &dir.path().join("out")).unwrap();
+    assert!(slower == 0 && told.starts_with("0 slower, 0 faster, 9 within noise"), "{told}");
 }
 
 /// The first drawings were empty: a shape of SVG that is not closed holds all that follow it, when a page is read as HTML.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::bench::{BENCH_VERSION, BenchReport, Trend};
+use crate::bench::{BENCH_VERSION, BenchReport, Changes, Trend};
 use crate::mounts::{MOUNTS_VERSION, MountReport};
 use crate::page::{Link, bench, failure, harness, mounts};
 use crate::{Report, VERSION, Verdict, junit};
@@ -130,7 +130,9 @@ impl BenchReport {
     /// They cannot be written; the error says which.
     pub fn save(&self, dir: &Path, baseline: Option<(&str, &BenchReport)>) -> Result<()> {
         data(dir, Kind::Bench, self)?;
-        put(&dir.join("index.html"), &bench::page(self, baseline, &links(dir, Kind::Bench)))
+        let changes = baseline.map(|(name, report)| (name, self.against(report)));
+        let changes = changes.as_ref().map(|(name, changes)| (*name, changes));
+        put(&dir.join("index.html"), &bench::page(self, changes, &links(dir, Kind::Bench)))
     }
 }
 
@@ -153,67 +155,72 @@ fn read<T: DeserializeOwned>(path: &Path, kind: Kind) -> Result<T> {
     serde_json::from_value(value).map_err(|err| wrong(err.to_string()))
 }
 
-/// Makes the pages of files of results, all of one kind. Files about mounts are merged; of the other kinds one is taken.
+/// Makes the pages of what the harness found.
 ///
 /// # Errors
-/// A file cannot be read, is of another kind or of a newer version, or the pages cannot be written.
-pub fn render(files: &[PathBuf], out: &Path, against: Option<&Path>) -> Result<Kind> {
-    let bad = |why: &str| Error::new(ErrorKind::InvalidInput, why);
-    let (first, rest) = files.split_first().ok_or_else(|| bad("no file of results was given"))?;
-    let kind = Kind::of(&value(first)?).ok_or_else(|| bad("the file is of a kind that is not known here"))?;
-    if kind != Kind::Mounts && !rest.is_empty() {
-        return Err(bad("only results about mounts can be merged"));
-    }
-    if kind != Kind::Bench && against.is_some() {
-        return Err(bad("only results about speed have a baseline"));
-    }
-    match kind {
-        Kind::Results => read::<Report>(first, kind)?.save(out)?,
-        Kind::Mounts => {
-            let mut report: MountReport = read(first, kind)?;
-            for file in rest {
-                report.merge(read(file, kind)?);
-            }
-            report.save(out)?;
-        }
-        Kind::Bench => {
-            let baseline: Option<BenchReport> = against.map(|path| read(path, kind)).transpose()?;
-            let name = against.and_then(Path::file_stem).map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            read::<BenchReport>(first, kind)?.save(out, baseline.as_ref().map(|report| (name.as_str(), report)))?;
-        }
-    }
-    Ok(kind)
+/// The file cannot be read, is of another kind or of a newer version, or the pages cannot be written.
+pub fn render_results(file: &Path, out: &Path) -> Result<()> {
+    read::<Report>(file, Kind::Results)?.save(out)
 }
 
-/// Compares speeds with a baseline: what is slower or faster beyond noise, a line each, and how many are slower.
+/// Makes one page of what several mounts did, each of which may have written a file of its own.
 ///
 /// # Errors
-/// A file cannot be read, or nothing in the two can be compared.
-pub fn compare(baseline: &Path, new: &Path) -> Result<(String, usize)> {
-    let (old, new): (BenchReport, BenchReport) = (read(baseline, Kind::Bench)?, read(new, Kind::Bench)?);
-    let mut changes = new.against(&old);
-    if changes.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidData, "the two have nothing in common that could be compared"));
+/// A file cannot be read, is of another kind or of a newer version, or the page cannot be written.
+pub fn render_mounts(files: &[PathBuf], out: &Path) -> Result<()> {
+    let (first, rest) = files.split_first().ok_or_else(|| Error::new(ErrorKind::InvalidInput, "no file of results was given"))?;
+    let mut report: MountReport = read(first, Kind::Mounts)?;
+    for file in rest {
+        report.merge(read(file, Kind::Mounts)?);
     }
-    changes.sort_by(|a, b| a.speed.total_cmp(&b.speed));
+    report.save(out)
+}
+
+/// Makes the page of speeds, beside a baseline if there is one: then also says what changed, a line each, and how much became slower.
+///
+/// # Errors
+/// A file cannot be read, is of another kind or of a newer version; the two have nothing in common; the page cannot be written.
+pub fn render_bench(file: &Path, against: Option<&Path>, out: &Path) -> Result<(String, usize)> {
+    let report: BenchReport = read(file, Kind::Bench)?;
+    let Some(path) = against else {
+        report.save(out, None)?;
+        return Ok((String::new(), 0));
+    };
+    let baseline: BenchReport = read(path, Kind::Bench)?;
+    let changes = report.against(&baseline);
+    if changes.changes.is_empty() {
+        let why = format!("{} and {} have no speed of {} in common", file.display(), path.display(), report.ours());
+        return Err(Error::new(ErrorKind::InvalidData, why));
+    }
+    let name = path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    report.save(out, Some((&name, &baseline)))?;
+    Ok((told(&changes), changes.count(Trend::Slower)))
+}
+
+fn told(changes: &Changes) -> String {
     let mut text = String::new();
-    for change in changes.iter().filter(|change| change.trend != Trend::Noise) {
-        let word = if change.trend == Trend::Regression { "SLOWER" } else { "faster" };
-        // Writing to a String does not fail.
+    // Writing to a String does not fail.
+    for change in changes.changes.iter().filter(|change| change.trend != Trend::Noise) {
+        let word = if change.trend == Trend::Slower { "SLOWER" } else { "faster" };
+        let (before, after) = (&change.before, &change.after);
         let _ = writeln!(
             text,
-            "{word}  {:.2}x  {} {}, {}: {:.3} to {:.3} {} (medians)",
+            "{word} {:.2}x  {} ({}): {} then, {} now, {}",
             change.speed,
-            change.engine,
-            change.id.group,
-            change.id.title(),
-            change.before.value,
-            change.after.value,
-            change.unit
+            after.title(),
+            after.group,
+            before.median,
+            after.median,
+            after.unit
         );
     }
-    let slower = changes.iter().filter(|change| change.trend == Trend::Regression).count();
-    let noise = changes.iter().filter(|change| change.trend == Trend::Noise).count();
-    let _ = writeln!(text, "{slower} slower, {} faster, {noise} within noise", changes.len() - slower - noise);
-    Ok((text, slower))
+    let _ = writeln!(
+        text,
+        "{} slower, {} faster, {} within noise (the other engines ran {:.2} times as fast as then, which is taken off)",
+        changes.count(Trend::Slower),
+        changes.count(Trend::Faster),
+        changes.count(Trend::Noise),
+        changes.machine
+    );
+    text
 }

@@ -92,13 +92,13 @@ impl Log {
     }
 }
 
-/// `0.001` s as `1 ms`: what microseconds are called.
-pub(super) fn microseconds(value: f64) -> String {
+/// A time in the unit that suits.
+pub(super) fn nanoseconds(value: f64) -> String {
     let (value, unit) = match value {
-        value if value < 1.0 => (value * 1e3, "ns"),
-        value if value < 1e3 => (value, "µs"),
-        value if value < 1e6 => (value / 1e3, "ms"),
-        value => (value / 1e6, "s"),
+        value if value < 1e3 => (value, "ns"),
+        value if value < 1e6 => (value / 1e3, "µs"),
+        value if value < 1e9 => (value / 1e6, "ms"),
+        value => (value / 1e9, "s"),
     };
     let text =
         if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned() };
@@ -109,10 +109,10 @@ pub(super) fn microseconds(value: f64) -> String {
 pub(super) fn spreads(label: &str, rows: &[PlotRow], unit: impl Fn(f64) -> String) -> Markup {
     const ROW: f64 = 30.0;
     const TOP: f64 = 30.0;
-    const WIDTH: f64 = 860.0;
+    const WIDTH: f64 = 940.0;
     let all = || rows.iter().flat_map(|row| &row.points);
     let values = all().flat_map(|point| [point.low, point.value, point.high]);
-    let Some(scale) = Log::around(values, 210.0, WIDTH - 30.0) else { return html! {} };
+    let Some(scale) = Log::around(values, 290.0, WIDTH - 30.0) else { return html! {} };
     let height = TOP + ROW * rows.len() as f64 + 8.0;
     html! {
         svg role="img" aria-label=(label) width=(WIDTH) height=(round(height)) viewBox={ "0 0 " (WIDTH) " " (round(height)) } {
@@ -122,8 +122,8 @@ pub(super) fn spreads(label: &str, rows: &[PlotRow], unit: impl Fn(f64) -> Strin
             }
             @for (at, row) in rows.iter().enumerate() {
                 @let y = TOP + ROW * (at as f64 + 0.5);
-                text.end x="198" y=(round(y + 4.0)) { (row.title) }
-                line.axis x1="210" x2=(WIDTH - 30.0) y1=(round(y)) y2=(round(y)) {}
+                text.end x="278" y=(round(y + 4.0)) { (row.title) }
+                line.axis x1="290" x2=(WIDTH - 30.0) y1=(round(y)) y2=(round(y)) {}
                 @for point in &row.points { g {
                     title { (point.about) }
                     line class={ "spread " (colour(point.series)) } x1=(round(scale.at(point.low))) x2=(round(scale.at(point.high))) y1=(round(y)) y2=(round(y)) {}
@@ -134,30 +134,30 @@ pub(super) fn spreads(label: &str, rows: &[PlotRow], unit: impl Fn(f64) -> Strin
     }
 }
 
-/// Curves in a square of shares: both axes from nothing to all.
-pub(super) fn curves(label: &str, series: &[(usize, &[(f64, f64)])]) -> Markup {
+/// Curves over a logarithmic axis. The other axis ends at 1 for shares, and at the greatest figure for anything else.
+pub(super) fn curves(label: &str, series: &[(usize, Vec<(f64, f64)>)]) -> Markup {
     const WIDTH: f64 = 520.0;
     const HEIGHT: f64 = 300.0;
-    const LEFT: f64 = 46.0;
+    const LEFT: f64 = 52.0;
     const TOP: f64 = 12.0;
-    let xs = series.iter().flat_map(|(_, points)| points.iter().map(|point| point.0));
-    let Some(scale) = Log::around(xs, LEFT, WIDTH - 16.0) else { return html! {} };
-    let y = |share: f64| TOP + (1.0 - share.clamp(0.0, 1.0)) * (HEIGHT - TOP - 30.0);
+    let points = || series.iter().flat_map(|(_, points)| points);
+    let Some(scale) = Log::around(points().map(|point| point.0), LEFT, WIDTH - 16.0) else { return html! {} };
+    let most = points().map(|point| point.1).filter(|it| it.is_finite()).fold(0.0_f64, f64::max);
+    let most = if most <= 1.0 { 1.0 } else { most };
+    let y = |value: f64| TOP + (1.0 - (value / most).clamp(0.0, 1.0)) * (HEIGHT - TOP - 30.0);
     let line = |points: &[(f64, f64)]| {
-        points.iter().map(|(x, share)| format!("{},{}", round(scale.at(*x)), round(y(*share)))).collect::<Vec<_>>().join(" ")
+        points.iter().map(|(x, value)| format!("{},{}", round(scale.at(*x)), round(y(*value)))).collect::<Vec<_>>().join(" ")
     };
     html! {
         svg role="img" aria-label=(label) width=(WIDTH) height=(HEIGHT) viewBox={ "0 0 " (WIDTH) " " (HEIGHT) } {
             @for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
-                line.grid x1=(LEFT) x2=(WIDTH - 16.0) y1=(round(y(share))) y2=(round(y(share))) {}
-                text.soft.end x=(LEFT - 6.0) y=(round(y(share) + 4.0)) { (format!("{:.0}%", share * 100.0)) }
+                line.grid x1=(LEFT) x2=(WIDTH - 16.0) y1=(round(y(share * most))) y2=(round(y(share * most))) {}
+                text.soft.end x=(LEFT - 6.0) y=(round(y(share * most) + 4.0)) { (super::figure(share * most)) }
             }
-            @for decade in scale.decades() {
-                text.soft.mid x=(round(scale.at(decade))) y=(HEIGHT - 8.0) { (percent(decade)) }
-            }
+            @for decade in scale.decades() { text.soft.mid x=(round(scale.at(decade))) y=(HEIGHT - 8.0) { (decade) } }
             @for (at, points) in series {
                 polyline class={ "curve " (colour(*at)) } points=(line(points)) {}
-                @for (x, share) in points.iter() { (shape(*at, scale.at(*x), y(*share))) }
+                @for (x, value) in points { g { title { (value) " at " (x) } (shape(*at, scale.at(*x), y(*value))) } }
             }
         }
     }
@@ -183,8 +183,8 @@ mod tests {
     }
 
     #[test]
-    fn microseconds_are_named() {
-        assert_eq!([0.1, 1.0, 10.5, 1000.0, 2_500_000.0].map(microseconds), ["100 ns", "1 µs", "10.5 µs", "1 ms", "2.5 s"]);
+    fn times_are_named() {
+        assert_eq!([100.0, 1e3, 10_500.0, 1e6, 2.5e9].map(nanoseconds), ["100 ns", "1 µs", "10.5 µs", "1 ms", "2.5 s"]);
         assert_eq!([0.001, 0.25, 1.0].map(percent), ["0.1%", "25%", "100%"]);
     }
 }

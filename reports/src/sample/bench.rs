@@ -1,161 +1,153 @@
 //! How fast engines could have been.
 
-use super::{CREATED, environment};
-use crate::bench::{BENCH_VERSION, BenchEngine, BenchId, BenchReport, BenchRow, BenchTarget, Curve, Resource, TailRow};
+use std::collections::BTreeMap;
 
-fn engine(name: &str, title: &str, version: &str, setup: &str) -> BenchEngine {
-    BenchEngine {
-        name: name.to_owned(),
-        title: title.to_owned(),
-        version: version.to_owned(),
-        ours: name == "ours",
-        setup: setup.to_owned(),
-    }
-}
+use serde_json::json;
 
-fn id(group: &str, operation: &str, value_bytes: Option<u64>) -> BenchId {
-    BenchId { group: group.to_owned(), operation: operation.to_owned(), value_bytes, durability: "none".to_owned(), ..BenchId::default() }
-}
+use crate::bench::{BENCH_VERSION, BenchReport, BenchRow, Curves, Fact, Latency, Ratio};
 
 /// Short figures, which JSON gives back as they are.
 fn short(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }
 
-/// Rounds around a median, always the same ones.
-fn row(id: BenchId, engine: &str, median: f64, unit: &str) -> BenchRow {
-    let rounds = (0..12_u32).map(|round| short(median * (1.0 + f64::from(round * 7 % 12) / 60.0 - 5.5 / 60.0))).collect();
+fn row(group: &str, operation: &str, size_bytes: u64, engine: &str, median: f64, unit: &str) -> BenchRow {
     BenchRow {
-        criterion: (engine == "ours" && unit == "us").then(|| "criterion/report/index.html".to_owned()),
-        id,
+        group: group.to_owned(),
+        operation: operation.to_owned(),
+        size_bytes,
         engine: engine.to_owned(),
-        rounds,
         unit: unit.to_owned(),
-        succeeded: 120_000,
-        failed: 0,
+        median,
+        low: short(median * 0.93),
+        high: short(median * 1.09),
+        samples: 12,
+        ratio_to: BTreeMap::new(),
+        criterion: (engine == "diskcache_rs" && unit == "ns").then(|| "criterion/report/index.html".to_owned()),
     }
 }
 
-fn rows() -> Vec<BenchRow> {
-    let figures = [
-        ("get hit", Some(128), [0.45, 5.1, 0.81]),
-        ("get miss", Some(128), [0.31, 6.4, 0.7]),
-        ("set new", Some(128), [1.1, 46.0, 1.2]),
-        ("delete", Some(128), [0.9, 34.0, 1.1]),
-        ("get hit", Some(65_536), [9.5, 21.0, 10.1]),
-        ("set new", Some(65_536), [28.0, 155.0, 41.0]),
-        ("set new", Some(1_048_576), [412.0, 2010.0, 730.0]),
-        ("iterate, a key", None, [0.4, 2.5, 0.2]),
-    ];
-    let mut rows = Vec::new();
-    for (operation, size, medians) in figures {
-        for (engine, median) in ["ours", "diskcache", "lmdb"].into_iter().zip(medians) {
-            rows.push(row(id("python", operation, size), engine, median, "us"));
-        }
+/// The rows of all engines for one operation, with ratios in the first.
+fn beside(group: &str, operation: &str, size_bytes: u64, unit: &str, medians: [f64; 3]) -> Vec<BenchRow> {
+    let engines = ["diskcache_rs", "diskcache", "lmdb"];
+    let mut rows: Vec<BenchRow> =
+        engines.into_iter().zip(medians).map(|(engine, median)| row(group, operation, size_bytes, engine, median, unit)).collect();
+    for at in 1..engines.len() {
+        let ratio = if unit == "ns" { medians[at] / medians[0] } else { medians[0] / medians[at] };
+        let ratio = Ratio { ratio: short(ratio), ci_low: short(ratio * 0.96), ci_high: short(ratio * 1.03) };
+        rows[0].ratio_to.insert(engines[at].to_owned(), ratio);
     }
-    let mixed = BenchId { workers: Some(4), ..id("processes", "90 % get, 9 % set, 1 % delete", Some(128)) };
-    rows.push(row(mixed.clone(), "ours", 883_000.0, "1/s"));
-    rows.push(row(mixed, "diskcache", 74_200.0, "1/s"));
-    // What failed must not look like a speed.
-    rows.push(BenchRow { failed: 7, ..row(id("python", "incr", None), "lmdb", 0.5, "us") });
-    rows.push(row(id("python", "incr", None), "ours", 0.8, "us"));
     rows
 }
 
-fn tails() -> Vec<TailRow> {
-    let row = |engine: &str, operation: &str, scale: f64| TailRow {
-        mix: "90 % get, 9 % set, 1 % delete; Zipf".to_owned(),
-        workers_are: "processes".to_owned(),
-        workers: 8,
-        engine: engine.to_owned(),
-        operation: operation.to_owned(),
-        count: 900_000,
-        miss: 12_345,
-        median_us: scale,
-        p90_us: scale * 2.0,
-        p99_us: short(scale * 9.0),
-        p999_us: scale * 70.0,
-        max_us: scale * 4000.0,
-        total_s: short(scale * 1.4),
-    };
-    vec![row("ours", "get", 0.6), row("ours", "set", 4.1), row("diskcache", "get", 12.0), row("diskcache", "set", 110.0)]
+fn rows() -> Vec<BenchRow> {
+    let one = "one process";
+    let mut rows = [
+        beside(one, "get hit", 128, "ns", [450.0, 5100.0, 810.0]),
+        beside(one, "get miss", 128, "ns", [310.0, 6400.0, 700.0]),
+        beside(one, "set new", 128, "ns", [1100.0, 46_000.0, 1200.0]),
+        beside(one, "delete", 128, "ns", [900.0, 34_000.0, 1100.0]),
+        beside(one, "set new", 65_536, "ns", [28_000.0, 155_000.0, 41_000.0]),
+        beside(one, "iterate", 128, "ns", [400.0, 2500.0, 200.0]),
+        beside("one process, every write synced", "set new", 128, "ns", [410_000.0, 900_000.0, 430_000.0]),
+        beside("4 processes, 90/9/1, uniform keys", "all", 128, "/s", [883_000.0, 74_200.0, 910_000.0]),
+        beside("8 processes, 50/50, zipf keys", "all", 128, "/s", [402_000.0, 21_000.0, 250_000.0]),
+    ]
+    .concat();
+    rows.push(row("room on the disk", "a live byte", 4096, "diskcache_rs", 1.12, "B"));
+    rows.push(row("room on the disk", "a live byte", 4096, "diskcache", 1.31, "B"));
+    rows
 }
 
-fn curves() -> Vec<Curve> {
-    let sizes = [0.001, 0.01, 0.05, 0.1, 0.5];
-    let curve = |trace: &str, policy: &str, hits: [f64; 5]| Curve {
-        trace: trace.to_owned(),
-        policy: policy.to_owned(),
-        points: sizes.into_iter().zip(hits.map(short)).collect(),
-    };
-    let mut curves = Vec::new();
-    for (trace, loss) in [("Zipf 0.9, drifting", 0.0), ("Zipf with scans", 0.11)] {
-        curves.push(curve(trace, "optimum", [0.21, 0.42, 0.6, 0.69, 0.9]));
-        curves.push(curve(trace, "least-recently-used", [0.08 - loss / 2.0, 0.27 - loss, 0.46 - loss, 0.57 - loss, 0.85]));
-        curves.push(curve(trace, "least-frequently-used", [0.15, 0.33, 0.5, 0.6, 0.85]));
+fn latency(engine: &str, action: &str, scale: f64) -> Latency {
+    Latency {
+        group: "8 processes, 50/50, zipf keys".to_owned(),
+        engine: engine.to_owned(),
+        action: action.to_owned(),
+        count: 900_000.0,
+        miss: 12_345.0,
+        median: scale,
+        p90: scale * 2.0,
+        p99: short(scale * 9.0),
+        p99_9: scale * 70.0,
+        p99_99: (action == "set").then_some(scale * 400.0),
+        max: scale * 4000.0,
+        total: short(scale * 1.4),
     }
-    curves
+}
+
+fn curve(title: &str, loss: f64) -> Curves {
+    let points = |hits: [f64; 5]| [0.001, 0.01, 0.05, 0.1, 0.5].into_iter().zip(hits.map(short)).collect();
+    Curves {
+        title: title.to_owned(),
+        x: "size limit, as a share of all values".to_owned(),
+        y: "hits a request".to_owned(),
+        series: BTreeMap::from([
+            ("optimum".to_owned(), points([0.21, 0.42, 0.6, 0.69, 0.9])),
+            ("least-recently-used".to_owned(), points([0.08 - loss / 2.0, 0.27 - loss, 0.46 - loss, 0.57 - loss, 0.85])),
+            ("least-frequently-used".to_owned(), points([0.15, 0.33, 0.5, 0.6, 0.85])),
+        ]),
+    }
+}
+
+fn fact(name: &str, value: f64, unit: &str, bar: Option<f64>, at_most: bool) -> Fact {
+    let mut fact = Fact { name: name.to_owned(), value, unit: unit.to_owned(), bar, at_most, met: None };
+    fact.met = fact.is_met();
+    fact
 }
 
 /// The whole.
 pub(crate) fn report() -> BenchReport {
-    let target = |id: BenchId, against: &str, at_least: f64| BenchTarget { id, against: against.to_owned(), at_least };
+    let environment = json!({
+        "command": "./ci/bench all",
+        "kernel": "6.1.0-40-amd64",
+        "cpu": "Some Processor @ 2.60 GHz",
+        "cores": 2,
+        "memory_mb": 24672,
+        "file_system": "ext4",
+        "python": "3.11.2",
+        "versions": { "diskcache_rs": "0.1.0", "diskcache": "5.6.3", "lmdb": "1.7.5" },
+    });
     BenchReport {
         kind: "bench".to_owned(),
         version: BENCH_VERSION,
-        created: CREATED.to_owned(),
-        command: "./ci/bench --rounds 12".to_owned(),
-        environment: environment(),
-        method: vec![
-            "python-diskcache and py-lmdb run in the same interpreter, the loop is Python's, and an empty loop is taken off.".to_owned(),
-        ],
-        engines: vec![
-            engine("ours", "DiskCache RS", "0.1.0", "default settings"),
-            engine("diskcache", "python-diskcache", "5.6.3", "default settings (WAL, synchronous = NORMAL)"),
-            engine("lmdb", "py-lmdb", "1.7.5", "sync=False"),
-        ],
+        started: 1_767_268_800.0,
+        seconds: 1180.5,
+        environment: serde_json::from_value(environment).unwrap(),
+        ours: "diskcache_rs".to_owned(),
         rows: rows(),
-        targets: vec![
-            target(id("python", "get hit", Some(128)), "diskcache", 15.0),
-            target(id("python", "set new", Some(128)), "diskcache", 25.0),
-            target(id("python", "set new", Some(128)), "lmdb", 1.0),
-            target(id("python", "incr", None), "lmdb", 1.0),
+        latencies: vec![
+            latency("diskcache_rs", "get", 0.6),
+            latency("diskcache_rs", "set", 4.1),
+            latency("diskcache", "get", 12.0),
+            latency("diskcache", "set", 110.0),
         ],
-        tails: tails(),
-        resources: vec![
-            Resource {
-                group: "memory".to_owned(),
-                what: "a second process that only reads ten million entries".to_owned(),
-                engine: "ours".to_owned(),
-                value: 21.0 * 1_048_576.0,
-                unit: "B".to_owned(),
-                limit: Some(200.0 * 1_048_576.0),
-            },
-            Resource {
-                group: "disk".to_owned(),
-                what: "after ten million overwrites, times the live bytes".to_owned(),
-                engine: "ours".to_owned(),
-                value: 2.6,
-                unit: "x".to_owned(),
-                limit: Some(2.2),
-            },
+        curves: vec![curve("Hit ratio: Zipf, drifting", 0.0), curve("Hit ratio: Zipf with scans", 0.11)],
+        facts: vec![
+            fact("get hit, 128 bytes: times as fast as diskcache", 11.33, "x", Some(15.0), false),
+            fact("set new, 128 bytes: times as fast as diskcache", 41.8, "x", Some(25.0), false),
+            fact("1,000,000 entries: anonymous memory of a reader", 21.0, "MB", Some(200.0), true),
+            fact("1,000,000 entries: overwrite, all once", 2.4, "s", None, false),
         ],
-        curves: curves(),
-        criterion: Some("criterion/report/index.html".to_owned()),
+        void: vec!["incr, 128 bytes, rocksdict: 7 of 5000 failed".to_owned()],
+        criterion_index: Some("criterion/report/index.html".to_owned()),
     }
 }
 
-/// The same machine some days before: one operation was slower then, and one faster.
+/// The same machine some days before, when it was a tenth slower: `delete` was faster then, and `get hit` slower.
 pub(crate) fn baseline() -> BenchReport {
     let mut old = report();
-    "2025-12-20T09:00:00Z".clone_into(&mut old.created);
-    for row in old.rows.iter_mut().filter(|row| row.engine == "ours" && row.id.value_bytes == Some(128)) {
-        let factor = match row.id.operation.as_str() {
-            "get hit" => 1.6,
-            "delete" => 0.7,
-            _ => 1.01,
-        };
-        row.rounds.iter_mut().for_each(|it| *it = short(*it * factor));
+    old.started -= 1_000_000.0;
+    for row in &mut old.rows {
+        let mut factor = if row.unit == "/s" { 1.0 / 1.1 } else { 1.1 };
+        if row.engine == "diskcache_rs" && row.operation == "get hit" {
+            factor *= 1.6;
+        } else if row.engine == "diskcache_rs" && row.operation == "delete" {
+            factor *= 0.7;
+        }
+        for figure in [&mut row.median, &mut row.low, &mut row.high] {
+            *figure = short(*figure * factor);
+        }
     }
     old
 }
