@@ -25,7 +25,8 @@ pub mod verify;
 pub mod vfs;
 
 pub use cache::{
-    Attempt, Cache, Durability, EvictionPolicy, Hit, KeyOrder, Keys, Options, ProfileOverride, Put, PutData, Setting, Value, ValueReader,
+    Attempt, Cache, Companion, Durability, EvictionPolicy, Hit, KeyOrder, Keys, Options, ProfileOverride, Put, PutData, Setting, Value,
+    ValueReader,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use format::{Key, KeyRef, Number, ValueKind, key::NumberKey, key::NumberValue};

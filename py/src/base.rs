@@ -3,10 +3,11 @@
 //! It holds the engine (absent until opened, and again after `close`; the next call opens it), the disk object, and which of its
 //! methods are Python's own. No method of it keeps the engine's guard while Python code can run.
 
+use crate::beside::Beside;
 use crate::cache::{Cache, Options};
 use crate::error::raised;
 use crate::key::{self, Count};
-use crate::limit::LimitWatch;
+use crate::limit::{LimitWatch, Whole};
 use crate::settings::OpenArguments;
 use crate::{bulk, file, read, settings, walk, write};
 use diskcache_core::format::Number;
@@ -17,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 const KEYS_IN_PYTHON: u8 = 1;
 const VALUES_IN_PYTHON: u8 = 2;
@@ -38,6 +39,8 @@ pub(crate) struct CacheBase {
     /// How many threads have a transaction open, or wait for one: `close` leaves them the engine.
     transactions: AtomicU32,
     flags: AtomicU8,
+    /// Files of the disk object whose entries are gone.
+    pub(crate) beside: Arc<Beside>,
     /// When to look whether the size limit evicts.
     pub(crate) limit: LimitWatch,
 }
@@ -53,12 +56,6 @@ impl CacheBase {
     #[inline]
     pub(crate) fn values_in_python(&self) -> bool {
         self.flags.load(Ordering::Relaxed) & VALUES_IN_PYTHON != 0
-    }
-
-    /// Returns whether the disk object keeps files of its own, which it must be told to remove.
-    #[inline]
-    pub(crate) fn files_in_python(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & FILES_IN_PYTHON != 0
     }
 
     /// Calls `verb` on the engine if it is open. The verb must neither wait nor run Python code.
@@ -128,6 +125,7 @@ impl CacheBase {
             disk: Mutex::new(None),
             transactions: AtomicU32::new(0),
             flags: AtomicU8::new(0),
+            beside: Arc::default(),
             limit: LimitWatch::default(),
         }
     }
@@ -135,6 +133,8 @@ impl CacheBase {
     /// Opens the directory. The settings are persisted; called once, by `Cache.__init__`.
     fn _open(&self, py: Python<'_>, directory: PathBuf, arguments: OpenArguments) -> PyResult<()> {
         let mut options = arguments.options()?;
+        let beside: Arc<Beside> = Arc::clone(&self.beside);
+        options.companion = Some(beside);
         let engine = py.detach(|| Cache::open(&directory, options.clone())).map_err(|error| raised(&error))?;
         // Settings given by the caller were persisted just now; whoever opens again takes what is there then.
         options.settings.clear();
@@ -144,10 +144,18 @@ impl CacheBase {
         Ok(())
     }
 
+    /// Says that the size limit is a part of the default one of a cache of several, in `directory`: `limits` are that of all and of each.
+    fn _watch_limit(&self, directory: PathBuf, limits: (u64, u64)) {
+        self.limit.is_part_of(Whole { directory, limits });
+    }
+
     /// Takes the disk object and which of its parts are Python's own: 1 keys, 2 values, 4 files.
     #[pyo3(signature = (disk, flags))]
     fn _set_disk(&self, disk: Option<Py<PyAny>>, flags: u8) {
         self.flags.store(flags, Ordering::Relaxed);
+        if flags & FILES_IN_PYTHON != 0 {
+            self.beside.listen();
+        }
         // The old one is dropped outside the lock, since that may run Python code.
         let old = std::mem::replace(&mut *self.disk_slot(), disk);
         drop(old);
@@ -420,15 +428,9 @@ impl CacheBase {
         bulk::append(self, py, value, front, maxlen)
     }
 
-    /// Stores pairs: as one commit if `whole`, else as few as hold them.
-    fn _set_many<'py>(
-        &self,
-        py: Python<'py>,
-        pairs: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
-        extra: bulk::Shared<'py>,
-        whole: bool,
-    ) -> PyResult<()> {
-        bulk::set_many(self, py, &pairs, &extra, whole)
+    /// Stores the items of a dict, or pairs: as one commit if `whole`, else as few as hold them.
+    fn _set_many<'py>(&self, py: Python<'py>, items: &Bound<'py, PyAny>, extra: bulk::Shared<'py>, whole: bool) -> PyResult<()> {
+        bulk::set_many(self, py, items, &extra, whole)
     }
 
     /// Returns what there is of many keys.
@@ -504,12 +506,12 @@ impl CacheBase {
 
     /// Removes everything.
     fn _clear(&self, py: Python<'_>, retry: bool) -> PyResult<u64> {
-        self.call(py, retry, Cache::clear)
+        self.tidied(py, self.call(py, retry, Cache::clear))
     }
 
     /// Removes what has expired at `now`.
     fn _expire(&self, py: Python<'_>, now: Option<f64>, retry: bool) -> PyResult<u64> {
-        self.call(py, retry, |engine| engine.expire(now))
+        self.tidied(py, self.call(py, retry, |engine| engine.expire(now)))
     }
 
     /// Removes what is tagged with `tag`.
@@ -519,7 +521,7 @@ impl CacheBase {
 
     /// Removes until the size limit is kept.
     fn _cull(&self, py: Python<'_>, retry: bool) -> PyResult<u64> {
-        self.call(py, retry, Cache::cull)
+        self.tidied(py, self.call(py, retry, Cache::cull))
     }
 
     /// Returns hits and misses.
@@ -556,7 +558,7 @@ impl CacheBase {
     fn _commit(&self, py: Python<'_>) -> PyResult<()> {
         let ended = self.call(py, false, Cache::transact_commit);
         self.transactions.fetch_sub(1, Ordering::SeqCst);
-        ended
+        self.tidied(py, ended)
     }
 
     /// Takes back the transaction of this thread.
@@ -568,6 +570,6 @@ impl CacheBase {
 
     /// Checks the directory: `[(path, what, fixed)]`.
     fn _check(&self, py: Python<'_>, fix: bool, retry: bool) -> PyResult<Vec<walk::Finding>> {
-        walk::check(self, py, fix, retry)
+        self.tidied(py, walk::check(self, py, fix, retry))
     }
 }

@@ -1,13 +1,12 @@
 //! Many keys in one call: `get_many`, `set_many`, `delete_many`, `pop_many`, and the ends of queues.
 //!
-//! A batch is one commit of the engine. A disk object that keeps files of its own must be told of each of them: for such a one,
-//! Python goes key by key in a transaction instead.
+//! A batch is one commit of the engine.
 
 use crate::base::CacheBase;
-use crate::cache::{Cache, Change, Changed, Hit};
+use crate::cache::{Cache, Change, Changed};
 use crate::key::{self, KeyBuf};
+use crate::read;
 use crate::value::{self, Data, Plain};
-use crate::{read, write};
 use diskcache_core::Result;
 use diskcache_core::format::KeyRef;
 use pyo3::prelude::*;
@@ -23,8 +22,17 @@ const BATCH_COUNT: usize = 4096;
 /// What all values of a batch have: `(expire, tag, retry)`.
 pub(crate) type Shared<'py> = (Option<f64>, Option<Bound<'py, PyAny>>, bool);
 
-fn encoded<'a, 'py>(cache: &CacheBase, keys: &'a [Bound<'py, PyAny>]) -> PyResult<Vec<KeyBuf<'a, 'py>>> {
-    keys.iter().map(|key| key::encode(cache, key)).collect()
+fn encoded<'a, 'py: 'a>(
+    cache: &CacheBase,
+    keys: impl IntoIterator<Item = &'a Bound<'py, PyAny>, IntoIter: ExactSizeIterator>,
+) -> PyResult<Vec<KeyBuf<'a, 'py>>> {
+    let keys = keys.into_iter();
+    // A collect of results does not know how many there will be.
+    let mut all = Vec::with_capacity(keys.len());
+    for key in keys {
+        all.push(key::encode(cache, key)?);
+    }
+    Ok(all)
 }
 
 /// Returns what there is of many keys.
@@ -49,26 +57,38 @@ pub(crate) fn get_many<'py>(cache: &CacheBase, py: Python<'py>, keys: &[Bound<'p
     Ok(found)
 }
 
-/// Stores pairs, as one commit or as few as hold them.
+/// Stores the items of a dict, or pairs, as one commit or as few as hold them.
 pub(crate) fn set_many<'py>(
     cache: &CacheBase,
     py: Python<'py>,
-    pairs: &[(Bound<'py, PyAny>, Bound<'py, PyAny>)],
+    items: &Bound<'py, PyAny>,
     (expire, tag, retry): &Shared<'py>,
     whole: bool,
 ) -> PyResult<()> {
-    let keys: Vec<KeyBuf<'_, '_>> = pairs.iter().map(|(key, _)| key::encode(cache, key)).collect::<PyResult<_>>()?;
-    let data: Vec<Data<'_, '_>> = pairs.iter().map(|(key, value)| in_memory(cache, value, Some(key))).collect::<PyResult<_>>()?;
+    let pairs = pairs(items)?;
     let tag = key::tag(tag.as_ref())?;
     let tag = tag.as_ref().map(KeyBuf::as_ref);
+    let keys = encoded(cache, pairs.iter().map(|(key, _)| key))?;
+    let data = in_memory(cache, py, pairs.iter().map(|(key, value)| (value, Some(key))))?;
     let rows: Vec<(KeyRef<'_>, Plain<'_>)> = keys.iter().map(KeyBuf::as_ref).zip(data.iter().map(Data::plain)).collect();
     let lens = rows.iter().map(|(key, plain)| key.bytes.len() + plain.len());
     let (len_max, count_max) = if whole { (usize::MAX, usize::MAX) } else { (BATCH_LEN, BATCH_COUNT) };
     for range in batches(lens, len_max, count_max) {
-        let rows = &rows[range];
-        write_many(cache, py, *retry, || rows.iter().filter_map(|(key, plain)| Some(Change::Set(*key, plain.in_memory(*expire, tag)?))))?;
+        let rows = &rows[range.clone()];
+        let changes = || rows.iter().filter_map(|(key, plain)| Some(Change::Set(*key, plain.in_memory(*expire, tag)?)));
+        let written = write_many(cache, py, *retry, changes);
+        // What comes after a part that failed is not stored either.
+        let data = if written.is_ok() { &data[range] } else { &data[range.start..] };
+        cache.stored(py, data, written)?;
     }
     Ok(())
+}
+
+fn pairs<'py>(items: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    match items.cast_exact::<PyDict>() {
+        Ok(items) => Ok(items.iter().collect()),
+        Err(_) => items.extract(),
+    }
 }
 
 /// Adds many to an end of a queue.
@@ -79,21 +99,41 @@ pub(crate) fn push_many<'py>(
     (prefix, front): (Option<&str>, bool),
     (expire, tag, retry): &Shared<'py>,
 ) -> PyResult<()> {
-    let data: Vec<Data<'_, '_>> = values.iter().map(|value| in_memory(cache, value, None)).collect::<PyResult<_>>()?;
     let tag = key::tag(tag.as_ref())?;
     let tag = tag.as_ref().map(KeyBuf::as_ref);
+    let data = in_memory(cache, py, values.iter().map(|value| (value, None)))?;
     let rows: Vec<Plain<'_>> = data.iter().map(Data::plain).collect();
     for range in batches(rows.iter().map(|plain| plain.len()), BATCH_LEN, BATCH_COUNT) {
-        let rows = &rows[range];
-        write_many(cache, py, *retry, || {
-            rows.iter().filter_map(|plain| Some(Change::Push { prefix, front, put: plain.in_memory(*expire, tag)? }))
-        })?;
+        let rows = &rows[range.clone()];
+        let changes = || rows.iter().filter_map(|plain| Some(Change::Push { prefix, front, put: plain.in_memory(*expire, tag)? }));
+        let written = write_many(cache, py, *retry, changes);
+        let data = if written.is_ok() { &data[range] } else { &data[range.start..] };
+        cache.stored(py, data, written)?;
     }
     Ok(())
 }
 
-fn in_memory<'a, 'py>(cache: &CacheBase, value: &'a Bound<'py, PyAny>, key: Option<&Bound<'py, PyAny>>) -> PyResult<Data<'a, 'py>> {
-    value::encode(cache, value, false, key)?.into_memory()
+/// Encodes values; those that are files are read.
+fn in_memory<'a, 'py: 'a>(
+    cache: &CacheBase,
+    py: Python<'py>,
+    values: impl ExactSizeIterator<Item = (&'a Bound<'py, PyAny>, Option<&'a Bound<'py, PyAny>>)>,
+) -> PyResult<Vec<Data<'a, 'py>>> {
+    let mut all = Vec::with_capacity(values.len());
+    for (value, key) in values {
+        let data = value::encode(cache, value, false, key).and_then(|data| match data {
+            Data::Reader(reader) => reader.into_memory(),
+            data => Ok(data),
+        });
+        match data {
+            Ok(data) => all.push(data),
+            Err(error) => {
+                cache.give_up(py, &all)?;
+                return Err(error);
+            }
+        }
+    }
+    Ok(all)
 }
 
 /// Makes the changes as one commit.
@@ -127,7 +167,7 @@ fn batches(lens: impl Iterator<Item = usize>, len_max: usize, count_max: usize) 
 pub(crate) fn delete_many(cache: &CacheBase, py: Python<'_>, keys: &[Bound<'_, PyAny>], retry: bool) -> PyResult<usize> {
     let bufs = encoded(cache, keys)?;
     let names: Vec<KeyRef<'_>> = bufs.iter().map(KeyBuf::as_ref).collect();
-    let changed = write_many(cache, py, retry, || names.iter().map(|name| Change::Delete(*name)))?;
+    let changed = cache.tidied(py, write_many(cache, py, retry, || names.iter().map(|name| Change::Delete(*name))))?;
     Ok(changed.iter().filter(|changed| matches!(changed, Changed::Deleted(true))).count())
 }
 
@@ -143,30 +183,19 @@ pub(crate) fn pop_many<'py>(cache: &CacheBase, py: Python<'py>, keys: &[Bound<'p
             found.set_item(key, value)?;
         }
     }
-    Ok(found)
+    cache.tidied(py, Ok(found))
 }
 
 /// Adds to an end of the queue None and takes from the other end what is more than `maxlen` then.
 pub(crate) fn append(cache: &CacheBase, py: Python<'_>, value: &Bound<'_, PyAny>, front: bool, maxlen: u64) -> PyResult<()> {
-    let data = in_memory(cache, value, None)?;
-    let plain = data.plain();
-    let verb = |engine: &Cache| -> Result<Vec<Hit>> {
+    let data = in_memory(cache, py, std::iter::once((value, None)))?;
+    let plain = data[0].plain();
+    let verb = |engine: &Cache| -> Result<()> {
         plain.put(None, None, |put| engine.push(None, front, put))?;
-        let mut taken = Vec::new();
-        while engine.len()? > maxlen {
-            match engine.pull(None, !front)? {
-                Some(hit) => taken.push(hit),
-                None => break,
-            }
-        }
-        Ok(taken)
+        while engine.len()? > maxlen && engine.pull(None, !front)?.is_some() {}
+        Ok(())
     };
-    for hit in cache.transacted(py, true, verb)? {
-        if cache.files_in_python() {
-            write::remove_file(cache, py, &hit)?;
-        }
-    }
-    Ok(())
+    cache.stored(py, &data, cache.transacted(py, true, verb))
 }
 
 #[cfg(test)]

@@ -18,16 +18,27 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyFloat, PyInt, PyString};
+use std::path::Path;
 
 /// Stored as a database field of its own type.
 pub(crate) const MODE_RAW: i64 = 1;
 /// Stored as a file of bytes.
 pub(crate) const MODE_BINARY: i64 = 2;
+/// Stored as a file of text.
+pub(crate) const MODE_TEXT: i64 = 3;
 /// Stored as a pickle.
 pub(crate) const MODE_PICKLE: i64 = 4;
 
 /// First byte of an opaque key that is no pickle (whose first byte is 0x80 or printable).
 const ESCAPE: u8 = 0xff;
+
+/// Returns whether somebody put an `open` of their own into `diskcache_rs.core`: `Disk` then opens the files of values with it, as that of
+/// python-diskcache does, and so large values go through `Disk`.
+pub(crate) fn has_open(py: Python<'_>) -> bool {
+    static NAMES: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let names = NAMES.get_or_try_init(py, || py.import("diskcache_rs.core").map(|core| core.dict().unbind()));
+    names.is_ok_and(|names| names.bind(py).contains(intern!(py, "open")).unwrap_or(false))
+}
 
 /// Pickles `object` by the protocol of the disk object.
 pub(crate) fn dumps<'py>(cache: &CacheBase, object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -120,6 +131,7 @@ pub(crate) fn store<'a, 'py>(
     match filename {
         None => out.push(0),
         Some(name) => {
+            cache.beside.listen();
             out.push(1);
             let len = u32::try_from(name.len()).map_err(|_| PyValueError::new_err("a file name of 4 GiB"))?;
             out.extend_from_slice(&len.to_le_bytes());
@@ -158,6 +170,8 @@ fn native<'a, 'py>(mode: i64, field: &Bound<'py, PyAny>) -> PyResult<Option<Data
 pub(crate) enum Stored<'v, 'py> {
     /// A value of a kind of the engine: its mode and field.
     Native(i64, Bound<'py, PyAny>),
+    /// A value of a kind of the engine: its mode, and the file that holds just it.
+    File(i64, &'v Path),
     /// A row as `store` wrote it.
     Row(&'v [u8]),
 }
@@ -166,6 +180,7 @@ pub(crate) enum Stored<'v, 'py> {
 pub(crate) fn fetch<'py>(cache: &CacheBase, py: Python<'py>, stored: Stored<'_, 'py>, read: bool) -> PyResult<Bound<'py, PyAny>> {
     let (mode, filename, field) = match stored {
         Stored::Native(mode, field) => (mode, None, field),
+        Stored::File(mode, path) => (mode, path.to_str(), py.None().into_bound(py)),
         Stored::Row(bytes) => {
             let row = Row::parse(bytes)?;
             (row.mode, row.filename, take_field(py, row.field)?)
@@ -174,12 +189,14 @@ pub(crate) fn fetch<'py>(cache: &CacheBase, py: Python<'py>, stored: Stored<'_, 
     cache.disk(py)?.call_method1(intern!(py, "fetch"), (mode, filename, field, read))
 }
 
-/// Tells the disk object to remove the file of a row, if it has one.
-pub(crate) fn remove(cache: &CacheBase, py: Python<'_>, bytes: &[u8]) -> PyResult<()> {
-    if let Some(filename) = Row::parse(bytes)?.filename {
-        cache.disk(py)?.call_method1(intern!(py, "remove"), (filename,))?;
-    }
-    Ok(())
+/// Returns the name of the file of a row, if it has one.
+pub(crate) fn filename(bytes: &[u8]) -> Option<&str> {
+    Row::split(bytes)?.filename
+}
+
+/// Tells the disk object to remove a file of its own.
+pub(crate) fn remove(cache: &CacheBase, py: Python<'_>, filename: &str) -> PyResult<()> {
+    cache.disk(py)?.call_method1(intern!(py, "remove"), (filename,)).map(drop)
 }
 
 struct Row<'v> {

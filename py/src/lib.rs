@@ -5,6 +5,7 @@
 //! a release of it; whatever could wait is called again with the interpreter released.
 
 mod base;
+mod beside;
 mod bulk;
 mod disk;
 mod engine;

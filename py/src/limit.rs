@@ -4,10 +4,12 @@
 //! the limit, often when it is near, never again once it was said or a limit was set.
 
 use crate::base::CacheBase;
-use crate::cache::{Cache, Tuning};
+use crate::cache::{Cache, Setting, Tuning};
 use diskcache_core::Result;
 use diskcache_core::format::KeyRef;
 use pyo3::prelude::*;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Stores (a large value counts for several) between looks, far from the limit and near it.
@@ -20,11 +22,21 @@ const NEAR_TENTHS: u64 = 6;
 const SIZE_BITS: u32 = 16;
 
 /// Counts down to the next look. Counts that threads lose against each other only delay it.
-pub(crate) struct LimitWatch(AtomicI64);
+pub(crate) struct LimitWatch {
+    left: AtomicI64,
+    whole: OnceLock<Whole>,
+}
+
+/// A cache of several, whose default limit was divided among them.
+pub(crate) struct Whole {
+    pub(crate) directory: PathBuf,
+    /// Of all together, and of each.
+    pub(crate) limits: (u64, u64),
+}
 
 impl Default for LimitWatch {
     fn default() -> Self {
-        Self(AtomicI64::new(FAR))
+        Self { left: AtomicI64::new(FAR), whole: OnceLock::new() }
     }
 }
 
@@ -32,13 +44,27 @@ impl LimitWatch {
     /// Counts one value of `len` bytes.
     #[inline]
     pub(crate) fn is_time_to_look(&self, len: usize) -> bool {
-        let left = self.0.load(Ordering::Relaxed).saturating_sub(1 + i64::try_from(len >> SIZE_BITS).unwrap_or(FAR));
-        self.0.store(left, Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed).saturating_sub(1 + i64::try_from(len >> SIZE_BITS).unwrap_or(FAR));
+        self.left.store(left, Ordering::Relaxed);
         left <= 0
     }
 
+    /// Says that the limit is a part of the default one of `whole`, though it is stored as if it had been chosen.
+    pub(crate) fn is_part_of(&self, whole: Whole) {
+        let _first_wins = self.whole.set(whole);
+    }
+
+    /// Returns the limit that nobody chose, if that is the one in force.
+    fn default_limit(&self, stored: Option<&Setting>) -> Option<u64> {
+        match (stored, self.whole.get()) {
+            (None, _) => Some(Tuning::default().size_limit),
+            (Some(Setting::Int(limit)), Some(whole)) => u64::try_from(*limit).ok().filter(|limit| *limit == whole.limits.1),
+            _ => None,
+        }
+    }
+
     fn look_again_after(&self, stores: i64) {
-        self.0.store(stores, Ordering::Relaxed);
+        self.left.store(stores, Ordering::Relaxed);
     }
 }
 
@@ -54,27 +80,28 @@ enum Seen {
 #[cold]
 pub(crate) fn look(cache: &CacheBase, py: Python<'_>, key: KeyRef<'_>, store: impl FnOnce() -> PyResult<()>) -> PyResult<()> {
     // What fails here fails in the store too, which says so.
-    let seen = cache.call(py, false, |engine| before(engine, key)).unwrap_or(Seen::Nothing(FAR));
+    let seen = cache.call(py, false, |engine| before(&cache.limit, engine, key)).unwrap_or(Seen::Nothing(FAR));
     cache.limit.look_again_after(if let Seen::Nothing(stores) = seen { stores } else { NEAR });
     store()?;
     if let Seen::Expects(expected) = seen
         && cache.call(py, false, Cache::len).is_ok_and(|count| count < expected)
     {
         cache.limit.look_again_after(NEVER);
-        let directory = cache.directory();
-        py.import("diskcache_rs._limit")?.call_method1("warn", (directory, Tuning::default().size_limit))?;
+        let (directory, limit) = match cache.limit.whole.get() {
+            Some(whole) => (Some(whole.directory.as_path()), whole.limits.0),
+            None => (cache.directory(), Tuning::default().size_limit),
+        };
+        py.import("diskcache_rs._limit")?.call_method1("warn", (directory, limit))?;
     }
     Ok(())
 }
 
-fn before(engine: &Cache, key: KeyRef<'_>) -> Result<Seen> {
+fn before(watch: &LimitWatch, engine: &Cache, key: KeyRef<'_>) -> Result<Seen> {
     if engine.in_transaction() {
         return Ok(Seen::Nothing(NEAR));
     }
-    if engine.setting("size_limit")?.is_some() {
-        return Ok(Seen::Nothing(FAR * FAR));
-    }
-    if engine.volume()? < Tuning::default().size_limit / 10 * NEAR_TENTHS {
+    let Some(limit) = watch.default_limit(engine.setting("size_limit")?.as_ref()) else { return Ok(Seen::Nothing(FAR * FAR)) };
+    if engine.volume()? < limit / 10 * NEAR_TENTHS {
         return Ok(Seen::Nothing(FAR));
     }
     // What goes with the store is then not what expired.

@@ -109,7 +109,7 @@ pub(crate) fn hide_io<'py>(
     decoded: PyResult<Option<Bound<'py, PyAny>>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     match decoded {
-        Err(error) if cache.values_in_python() && error.is_instance_of::<PyOSError>(py) => Ok(None),
+        Err(error) if (cache.values_in_python() || cache.beside.has_files()) && error.is_instance_of::<PyOSError>(py) => Ok(None),
         decoded => decoded,
     }
 }

@@ -10,12 +10,13 @@ use crate::error::raised;
 use crate::file;
 use diskcache_core::format::{KeyRef, Number, ValueKind};
 use diskcache_core::{Error, ErrorKind, Result};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyFloat, PyInt, PyString};
 use std::borrow::Cow;
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::Mutex;
 
 /// Values longer than this are read with the interpreter released.
@@ -48,6 +49,12 @@ pub(crate) fn encode<'a, 'py>(
     if cache.values_in_python() {
         return disk::store(cache, value, read, key);
     }
+    let data = plainly(cache, value, read)?;
+    if data.may_be_file() && disk::has_open(value.py()) { disk::store(cache, value, read, key) } else { Ok(data) }
+}
+
+#[inline]
+fn plainly<'a, 'py>(cache: &CacheBase, value: &'a Bound<'py, PyAny>, read: bool) -> PyResult<Data<'a, 'py>> {
     if let Ok(bytes) = value.cast_exact::<PyBytes>() {
         return Ok(Data::Borrowed(ValueKind::Bytes, bytes.as_bytes()));
     }
@@ -94,16 +101,15 @@ impl Data<'_, '_> {
         }
     }
 
-    /// Reads it into memory, if it is a file.
-    pub(crate) fn into_memory(self) -> PyResult<Self> {
-        let Self::Reader(reader) = self else { return Ok(self) };
-        let mut bytes = Vec::new();
-        loop {
-            let chunk = reader.chunk()?;
-            if chunk.is_empty() {
-                return Ok(Self::Owned(ValueKind::Bytes, bytes));
-            }
-            bytes.extend_from_slice(&chunk);
+    /// Returns whether python-diskcache might store it as a file.
+    #[inline]
+    fn may_be_file(&self) -> bool {
+        const LEN_MIN: usize = 1024;
+        match self {
+            Self::Borrowed(_, bytes) => bytes.len() >= LEN_MIN,
+            Self::Pickle(bytes) => bytes.as_bytes().len() >= LEN_MIN,
+            Self::Reader(_) => true,
+            Self::Owned(..) | Self::Bits(..) => false,
         }
     }
 
@@ -171,6 +177,18 @@ impl PyReader {
         Ok(Self { read, raised: Mutex::new(None) })
     }
 
+    /// Reads it to its end.
+    pub(crate) fn into_memory<'a, 'py>(self) -> PyResult<Data<'a, 'py>> {
+        let mut bytes = Vec::new();
+        loop {
+            let chunk = self.chunk()?;
+            if chunk.is_empty() {
+                return Ok(Data::Owned(ValueKind::Bytes, bytes));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+
     fn chunk(&self) -> PyResult<Vec<u8>> {
         Python::attach(|py| {
             let chunk = self.read.bind(py).call1((CHUNK,))?;
@@ -218,6 +236,11 @@ pub(crate) fn decode<'py>(cache: &CacheBase, py: Python<'py>, value: &Value, rea
 
 #[inline]
 fn native<'py>(cache: &CacheBase, py: Python<'py>, value: &Value, read: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
+    if let Some((path, _)) = value.file()
+        && disk::has_open(py)
+    {
+        return by_open(cache, py, value.kind(), path, read);
+    }
     match value.kind() {
         ValueKind::Bytes if read => file::open(py, value).map(Some),
         ValueKind::Bytes => match value.file() {
@@ -230,6 +253,20 @@ fn native<'py>(cache: &CacheBase, py: Python<'py>, value: &Value, read: bool) ->
         ValueKind::Int | ValueKind::Float | ValueKind::Bool => number(py, value).map(Some),
         // Written by a disk class of its own; this cache's disk object may know what to do with it.
         ValueKind::Custom1 | ValueKind::Custom2 => fetch(cache, py, value, read),
+    }
+}
+
+/// Has the disk object read the file of a value with the `open` that somebody replaced; returns `None` if that says it is not there.
+#[cold]
+fn by_open<'py>(cache: &CacheBase, py: Python<'py>, kind: ValueKind, path: &Path, read: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let mode = match kind {
+        ValueKind::Text => disk::MODE_TEXT,
+        ValueKind::Opaque => disk::MODE_PICKLE,
+        _ => disk::MODE_BINARY,
+    };
+    match disk::fetch(cache, py, Stored::File(mode, path), read) {
+        Err(error) if error.is_instance_of::<PyOSError>(py) => Ok(None),
+        fetched => fetched.map(Some),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::base::CacheBase;
 use crate::cache::{Cache, Hit, KeyOrder, Keys};
-use crate::{disk, key, read, value, write};
+use crate::{key, read, value};
 use diskcache_core::Result;
 use diskcache_core::format::Key;
 use diskcache_core::format::key::NumberValue;
@@ -23,12 +23,7 @@ pub(crate) type Finding = (PathBuf, String, bool);
 pub(crate) fn pull<'py>(cache: &CacheBase, py: Python<'py>, prefix: Option<&str>, front: bool, retry: bool) -> PyResult<Option<Item<'py>>> {
     // An item whose value is gone counts as taken: the next one follows.
     while let Some(hit) = cache.call(py, retry, |engine| engine.pull(prefix, front))? {
-        let value = read::hide_io(cache, py, value::decode(cache, py, &hit.value, false))?;
-        if cache.files_in_python()
-            && let Some(row) = value::row(py, &hit.value)?
-        {
-            disk::remove(cache, py, &row)?;
-        }
+        let value = cache.tidied(py, read::hide_io(cache, py, value::decode(cache, py, &hit.value, false)))?;
         if let Some(value) = value {
             let key = key::decode_plain(py, hit.key.as_ref())?;
             return item(py, key, value, &hit).map(Some);
@@ -76,10 +71,7 @@ pub(crate) fn popitem<'py>(cache: &CacheBase, py: Python<'py>, last: bool, retry
             None => Ok(None),
         })?;
         let Some(hit) = hit else { return Ok(None) };
-        let value = read::hide_io(cache, py, value::decode(cache, py, &hit.value, false))?;
-        if cache.files_in_python() {
-            write::remove_file(cache, py, &hit)?;
-        }
+        let value = cache.tidied(py, read::hide_io(cache, py, value::decode(cache, py, &hit.value, false)))?;
         if let Some(value) = value {
             let key = key::decode(cache, py, hit.key.as_ref())?;
             return item(py, key, value, &hit).map(Some);
@@ -96,7 +88,8 @@ fn look<'py>(
 ) -> PyResult<Option<Item<'py>>> {
     const LOOKS_MAX: u32 = 16;
     for _ in 0..LOOKS_MAX {
-        let Some(hit) = cache.call(py, retry, &verb)? else { return Ok(None) };
+        // What expired before it was removed.
+        let Some(hit) = cache.tidied(py, cache.call(py, retry, &verb))? else { return Ok(None) };
         let Some(value) = read::hide_io(cache, py, value::decode(cache, py, &hit.value, false))? else { continue };
         let key = if is_queue { key::decode_plain(py, hit.key.as_ref())? } else { key::decode(cache, py, hit.key.as_ref())? };
         return item(py, key, value, &hit).map(Some);
@@ -114,7 +107,7 @@ pub(crate) fn evict(cache: &CacheBase, py: Python<'_>, tag: Option<&Bound<'_, Py
     match key::tag(tag)? {
         Some(tag) => {
             let tag = tag.as_ref();
-            cache.call(py, retry, |engine| engine.evict(tag))
+            cache.tidied(py, cache.call(py, retry, |engine| engine.evict(tag)))
         }
         None => Ok(0),
     }

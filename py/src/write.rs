@@ -1,11 +1,11 @@
 //! Changes of one key: `set`, `add`, `incr`, `touch`, `delete`, `pop`, and `push`.
 
 use crate::base::CacheBase;
-use crate::cache::{Cache, Hit};
+use crate::cache::Cache;
 use crate::error::raised_by_count;
 use crate::key::{self, Count, KeyBuf};
 use crate::value::{self, Data, Plain};
-use crate::{disk, limit, read};
+use crate::{limit, read};
 use diskcache_core::format::{KeyRef, Number};
 use diskcache_core::{ErrorKind, Result};
 use pyo3::exceptions::PyOverflowError;
@@ -43,12 +43,9 @@ pub(crate) fn set_at(
     let tag = key::tag(extra.tag)?;
     let data = value::encode(cache, value, extra.read, Some(key))?;
     let (key, tag, expire) = (encoded.as_ref(), tag.as_ref().map(KeyBuf::as_ref), extra.expire);
-    if cache.files_in_python() {
-        return replace(cache, py, encoded, &data, extra);
-    }
     let plain = data.plain();
     if matches!(plain, Plain::Reader(_)) {
-        return from_reader(cache, py, &data, |engine| plain.put(expire, tag, |put| engine.set(key, put)));
+        return cache.tidied(py, from_reader(cache, py, &data, |engine| plain.put(expire, tag, |put| engine.set(key, put))));
     }
     let store = || {
         cache.attempt(
@@ -59,30 +56,21 @@ pub(crate) fn set_at(
         )
     };
     let len = if let Plain::Bytes(_, bytes) = plain { bytes.len() } else { 0 };
-    if cache.limit.is_time_to_look(len) { limit::look(cache, py, key, store) } else { store() }
+    let stored = if cache.limit.is_time_to_look(len) { limit::look(cache, py, key, store) } else { store() };
+    cache.stored(py, std::slice::from_ref(&data), stored)
 }
 
-/// Stores a value of a disk object with files of its own: the file of the value before is removed.
-#[cold]
-fn replace(cache: &CacheBase, py: Python<'_>, key: &KeyBuf<'_, '_>, data: &Data<'_, '_>, extra: &Extra<'_, '_>) -> PyResult<()> {
-    let tag = key::tag(extra.tag)?;
-    let (key, tag, plain, expire) = (key.as_ref(), tag.as_ref().map(KeyBuf::as_ref), data.plain(), extra.expire);
-    let before = cache.call(py, extra.retry, |engine| engine.pop(key))?;
-    let stored = from_reader(cache, py, data, |engine| plain.put(expire, tag, |put| engine.set(key, put)));
-    if let Some(hit) = before {
-        // A file name may be derived from the key, and so be in use again.
-        if value::row(py, &hit.value)?.as_deref() != data.row() {
-            remove_file(cache, py, &hit)?;
-        }
-    }
-    stored
-}
-
-/// Tells a disk object with files of its own that an entry is gone.
-pub(crate) fn remove_file(cache: &CacheBase, py: Python<'_>, hit: &Hit) -> PyResult<()> {
-    match value::row(py, &hit.value)? {
-        Some(row) => disk::remove(cache, py, &row),
-        None => Ok(()),
+/// Calls a verb, again after a time-out if `retry`, but for one that reads a Python file: that was read.
+fn in_full<T: Send>(
+    cache: &CacheBase,
+    py: Python<'_>,
+    retry: bool,
+    data: &Data<'_, '_>,
+    verb: impl Fn(&Cache) -> Result<T> + Sync,
+) -> PyResult<T> {
+    match data {
+        Data::Reader(_) => from_reader(cache, py, data, verb),
+        _ => cache.call(py, retry, verb),
     }
 }
 
@@ -108,15 +96,14 @@ pub(crate) fn add(
     let data = value::encode(cache, value, extra.read, Some(key))?;
     let (key, tag, plain, expire) = (encoded.as_ref(), tag.as_ref().map(KeyBuf::as_ref), data.plain(), extra.expire);
     let verb = |engine: &Cache| plain.put(expire, tag, |put| engine.add(key, put));
-    let added = if matches!(plain, Plain::Reader(_)) {
-        from_reader(cache, py, &data, verb)
-    } else {
-        cache.attempt(py, extra.retry, |engine| plain.put(expire, tag, |put| engine.try_add(key, put)), verb)
-    };
-    if let (Ok(false), Some(row)) = (&added, data.row()) {
-        disk::remove(cache, py, row)?;
+    if matches!(plain, Plain::Reader(_)) {
+        return cache.tidied(py, from_reader(cache, py, &data, verb));
     }
-    added
+    let added = cache.attempt(py, extra.retry, |engine| plain.put(expire, tag, |put| engine.try_add(key, put)), verb);
+    if matches!(added, Ok(false)) {
+        cache.give_up(py, std::slice::from_ref(&data))?;
+    }
+    cache.stored(py, std::slice::from_ref(&data), added)
 }
 
 /// Adds `delta` to the number under `key`.
@@ -144,6 +131,7 @@ pub(crate) fn incr<'py>(
             raised_by_count,
         )?,
     };
+    cache.tidy_files(py, &[])?;
     match sum {
         Some(sum) => value::number_object(py, sum),
         None => Err(read::missing(key)),
@@ -177,11 +165,7 @@ pub(crate) fn touch(cache: &CacheBase, py: Python<'_>, key: &Bound<'_, PyAny>, e
 pub(crate) fn delete(cache: &CacheBase, py: Python<'_>, key: &Bound<'_, PyAny>, retry: bool) -> PyResult<bool> {
     let encoded = key::encode(cache, key)?;
     let name = encoded.as_ref();
-    if cache.files_in_python() {
-        let hit = cache.call(py, retry, |engine| engine.pop(name))?;
-        return hit.map_or(Ok(false), |hit| remove_file(cache, py, &hit).map(|()| true));
-    }
-    cache.attempt(py, retry, |engine| engine.try_delete(name), |engine| engine.delete(name))
+    cache.tidied(py, cache.attempt(py, retry, |engine| engine.try_delete(name), |engine| engine.delete(name)))
 }
 
 /// Removes `key` and returns what it held.
@@ -196,10 +180,7 @@ pub(crate) fn pop<'py>(
     let encoded = key::encode(cache, key)?;
     let name = encoded.as_ref();
     if let Some(hit) = cache.call(py, retry, |engine| engine.pop(name))? {
-        let value = read::hide_io(cache, py, value::decode(cache, py, &hit.value, false))?;
-        if cache.files_in_python() {
-            remove_file(cache, py, &hit)?;
-        }
+        let value = cache.tidied(py, read::hide_io(cache, py, value::decode(cache, py, &hit.value, false)))?;
         if let Some(value) = value {
             return read::with_extras(py, value, Some(&hit), wants);
         }
@@ -219,7 +200,7 @@ pub(crate) fn push<'py>(
     let data = value::encode(cache, value, extra.read, None)?;
     let (tag, plain, expire) = (tag.as_ref().map(KeyBuf::as_ref), data.plain(), extra.expire);
     let verb = |engine: &Cache| plain.put(expire, tag, |put| engine.push(queue.0, queue.1, put));
-    let key = if matches!(plain, Plain::Reader(_)) { from_reader(cache, py, &data, verb)? } else { cache.call(py, extra.retry, verb)? };
+    let key = cache.stored(py, std::slice::from_ref(&data), in_full(cache, py, extra.retry, &data, verb))?;
     // As in python-diskcache, the keys of queues are the database's own: no disk object is asked.
     key::decode_plain(py, key.as_ref())
 }

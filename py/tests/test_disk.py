@@ -7,14 +7,17 @@ import hmac
 import io
 import os
 import pickle
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import diskcache
 import pytest
 
-from diskcache_rs import UNKNOWN, Cache, Disk, JSONDisk, core
+from diskcache_rs import UNKNOWN, Cache, Disk, FanoutCache, JSONDisk, core
 
 
 class Tracing(Disk):
@@ -135,6 +138,173 @@ def test_a_value_whose_file_is_gone_is_missing(make: Callable[..., Cache]) -> No
         cache[b"a"]
 
 
+class OwnFiles(Disk):
+    """Values of 100 bytes and more in files of its own, all in one folder."""
+
+    def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> tuple[str, str]:
+        name = os.path.join("own", os.urandom(8).hex())
+        return name, os.path.join(self._directory, name)
+
+
+@pytest.fixture(params=["cache", "fanout"])
+def own_files(request: Any, tmp_path: Path) -> tuple[Any, Callable[[], int]]:
+    """A cache whose disk has files of its own, and how many of these there are."""
+    options: dict[str, Any] = {"disk": OwnFiles, "disk_min_file_size": 100, "timeout": 60, "eviction_policy": "least-recently-stored"}
+    cache = Cache(tmp_path, **options) if request.param == "cache" else FanoutCache(tmp_path, shards=2, **options)
+    return cache, lambda: sum(path.is_file() for path in tmp_path.glob("**/own/*"))
+
+
+VALUE = "x" * 1000
+
+
+def test_files_of_a_disk_go_with_their_entries_however_these_are_removed(own_files: tuple[Any, Callable[[], int]]) -> None:
+    """Until then, only del, pop and overwriting removed them: each eviction, expiry and clear left files behind for ever."""
+    cache, count = own_files
+    cache.reset("cull_limit", 0)
+    for number in range(40):
+        cache.set(number, VALUE, tag="even" if number % 2 == 0 else None, expire=0.001 if number < 4 else None)
+    assert count() == 40
+    time.sleep(0.01)
+    assert cache.expire() == 4
+    assert count() == 36
+    assert cache.evict("even") == 18
+    assert count() == 18
+    cache.set_many(dict.fromkeys(range(5, 15), VALUE + "new"))
+    assert cache.add(1, VALUE)
+    assert not cache.add(1, VALUE)
+    assert cache.pop_many([5, 7]) == {5: VALUE + "new", 7: VALUE + "new"}
+    assert cache.delete_many([9, 11]) == 2
+    cache[13] = "short"
+    del cache[15]
+    assert cache.pop(17) == VALUE
+    assert count() == sum(len(cache[key]) > 100 for key in cache)
+    assert cache.clear() > 0
+    assert count() == 0
+
+
+def test_files_of_a_disk_go_when_the_size_limit_evicts_their_entries(own_files: tuple[Any, Callable[[], int]]) -> None:
+    cache, count = own_files
+    cache.reset("size_limit", 2**15)
+    for number in range(1000):
+        cache[number] = VALUE
+    assert 10 < len(cache) < 300
+    assert count() == len(cache)
+    cache.reset("size_limit", 2**14)
+    assert cache.cull() > 0
+    assert count() == len(cache)
+
+
+def test_a_transaction_that_is_taken_back_leaves_the_files_of_what_it_replaced(own_files: tuple[Any, Callable[[], int]]) -> None:
+    """The file of what was replaced or removed in a transaction was gone at once, and with it the value if that was taken back."""
+    cache, _ = own_files
+    cache.set_many({number: VALUE + str(number) for number in range(10)})
+    with pytest.raises(RuntimeError), cache.transact(retry=True):
+        cache[0] = "other" * 100
+        del cache[1]
+        cache.pop(2)
+        cache.clear()
+        raise RuntimeError
+    assert {number: cache[number] for number in range(10)} == {number: VALUE + str(number) for number in range(10)}
+    cache.clear()
+    with cache.transact(retry=True):
+        cache["a"] = VALUE
+        cache["a"] = VALUE + "again"
+        cache["b"] = VALUE
+        del cache["b"]
+    assert cache["a"] == VALUE + "again"
+    assert len(cache) == 1
+
+
+def test_what_is_not_stored_leaves_no_file(own_files: tuple[Any, Callable[[], int]]) -> None:
+    cache, count = own_files
+    with pytest.raises(ValueError, match="key"):
+        cache["k" * 20_000_000] = VALUE
+    with pytest.raises(ValueError, match="key"):
+        cache.set_many({"a": VALUE, "k" * 20_000_000: VALUE})
+    with pytest.raises(Exception, match="pickle"):
+        cache.set_many({"a": VALUE, "b": lambda: None})
+    with pytest.raises(TypeError, match="tag"):
+        cache.set("a", VALUE, tag=[])
+    # Of a batch, another shard may have its part.
+    assert count() == len(cache) <= (type(cache) is FanoutCache)
+
+
+def test_a_value_in_a_file_of_its_own_is_never_missed_while_it_is_overwritten(own_files: tuple[Any, Callable[[], int]]) -> None:
+    """It was removed before it was stored: whoever looked between the two missed it."""
+    cache, _ = own_files
+    cache["key"] = VALUE
+    done = threading.Event()
+
+    def overwrite() -> None:
+        for number in range(1500):
+            cache["key"] = VALUE + str(number)
+        done.set()
+
+    thread = threading.Thread(target=overwrite)
+    thread.start()
+    looks = misses = 0
+    while not done.is_set():
+        misses += cache.get("key") is None
+        looks += 1
+    thread.join()
+    assert looks > 10
+    assert misses == 0
+
+
+def test_an_open_that_somebody_put_into_core_opens_the_files_of_values(make: Callable[..., Cache]) -> None:
+    """As python-diskcache's does: programs that make files fail on purpose, or count them, see them."""
+    cache, values = make(), {"text": "ü" * 500_000, "bytes": b"y" * 500_000, "pickle": [b"z"] * 500_000}
+    for key, value in values.items():
+        cache[key] = value
+    cache["small"] = "s"
+    opened: list[tuple[str, str]] = []
+
+    def tracing(path: str, mode: str) -> Any:
+        opened.append((path, mode))
+        return open(path, mode)
+
+    with mock.patch("diskcache_rs.core.open", tracing, create=True):
+        assert {key: cache[key] for key in values} == values
+        assert [mode for _, mode in opened] == ["rb"] * 3
+        with cache.read("bytes") as file:
+            assert file.read(3) == b"yyy"
+        assert cache["small"] == "s"
+        cache["small"] = "t"
+        assert len(opened) == 4
+        opened.clear()
+        for key, value in values.items():
+            cache["new", key] = value
+        cache.set(("new", "stream"), io.BytesIO(b"w" * 500_000), read=True)
+        assert [mode for _, mode in opened] == ["xb"] * 4
+    files = [Path(path) for path, _ in opened]
+    assert all(path.is_relative_to(cache.directory) and path.stat().st_size >= 500_000 for path in files)
+    assert {key: cache["new", key] for key in values} == values
+    assert cache["new", "stream"] == b"w" * 500_000
+    assert cache.get_many([("new", "text"), ("new", "pickle")]) == {("new", key): values[key] for key in ("text", "pickle")}
+    cache["new", "text"] = 1
+    del cache["new", "bytes"]
+    assert cache.pop(("new", "pickle")) == values["pickle"]
+    assert [path.exists() for path in files] == [False, False, False, True]
+    cache.clear()
+    assert not any(path.exists() for path in files)
+
+
+def test_a_fault_of_such_an_open_is_a_missing_value_or_an_error_of_the_store(make: Callable[..., Cache]) -> None:
+    cache = make()
+    cache["large"] = "x" * 500_000
+    with mock.patch("diskcache_rs.core.open", mock.Mock(side_effect=OSError("no")), create=True):
+        assert cache.get("large", "default") == "default"
+        assert cache.get("large", "default", tag=True) == ("default", None)
+        with pytest.raises(KeyError):
+            cache["large"]
+        with pytest.raises(OSError, match="no"):
+            cache["other"] = "y" * 500_000
+        with pytest.raises(OSError, match="no"):
+            cache.set_many({"a": 1, "other": "y" * 500_000})
+    assert cache["large"] == "x" * 500_000
+    assert list(cache) == ["large"]
+
+
 class Signed(Disk):
     """Signs pickles, and refuses those that are not signed."""
 
@@ -231,8 +401,6 @@ def test_a_disk_must_be_a_class_derived_from_disk(make: Callable[..., Cache]) ->
 
 
 def test_the_disk_object_can_be_replaced_and_is_asked_then(cache: Cache) -> None:
-    from unittest import mock
-
     cache["a"] = 1
     disk = mock.Mock()
     disk.put.return_value = ("a", True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from diskcache_rs import Cache, SizeLimitWarning, _limit
+from diskcache_rs import Cache, FanoutCache, SizeLimitWarning, _limit
 
 VALUE = b"x" * 2**24
 COUNT = 64  # times the value: the default limit
@@ -65,6 +65,36 @@ def test_a_cache_that_is_not_full_or_loses_what_expired_says_nothing(make: Calla
                 cache[number] = 1
         for number in range(44):
             cache.delete(number)
+
+
+def test_a_fanout_cache_whose_default_limit_is_divided_says_it_of_the_whole(tmp_path: Path) -> None:
+    cache = FanoutCache(tmp_path / "cache", shards=4, timeout=60)
+
+    def store() -> None:
+        for number in range(100):
+            cache[number] = VALUE
+
+    with pytest.warns(SizeLimitWarning, match=r"1024 MiB.*size_limit=") as said:
+        store()
+    assert len(said) == 1
+    assert cache.directory + " has" in str(said[0].message)
+    assert said[0].filename == __file__
+    # In all four shards something was evicted by now.
+    assert len(cache) <= COUNT
+    cache.clear()
+
+
+def test_a_fanout_cache_whose_limit_was_chosen_says_nothing(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with FanoutCache(tmp_path / "chosen", shards=2, timeout=60, size_limit=2**26) as chosen:
+            for number in range(20):
+                chosen[number] = VALUE
+        with FanoutCache(tmp_path / "reset", shards=2, timeout=60) as later:
+            later.reset("size_limit", 2**25)
+            for number in range(20):
+                later[number] = VALUE
+            assert len(later) < 10
 
 
 def test_a_limit_that_was_set_at_opening_is_no_default(tmp_path: Path) -> None:

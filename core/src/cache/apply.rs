@@ -6,7 +6,7 @@ use crate::cache::manifest::Counters;
 use crate::format::body::{Cause, Item};
 use crate::format::entry::{Entry, EntryRef, OwnedEntry};
 use crate::format::key::{NumberKey, NumberValue};
-use crate::format::{Key, KeyRef, Number, Place, Record, ValueMeta};
+use crate::format::{Key, KeyRef, Number, Place, Record, ValueKind, ValueMeta};
 use crate::index::Direction;
 use std::ops::Bound;
 
@@ -24,13 +24,13 @@ pub(crate) const THIS_COMMIT: u64 = u64::MAX;
 pub(crate) enum Outcome {
     /// It always takes effect, or its effect is not asked for.
     Done,
-    /// Stored; what it replaced.
+    /// Stored; what it replaced, if that [leaves something behind](remains).
     Stored(Option<Box<OwnedEntry>>),
     /// Not stored: the key was there.
     Kept,
-    /// Stored under this key; what it replaced.
+    /// Stored under this key; what it replaced, if that leaves something behind.
     Pushed(Key, Option<Box<OwnedEntry>>),
-    /// The number after adding; what it replaced, if that had expired.
+    /// The number after adding; what it replaced, if that had expired and leaves something behind.
     Counted(Number, Option<Box<OwnedEntry>>),
     /// There was nothing to add to, to touch, to remove.
     Missing,
@@ -93,7 +93,7 @@ pub(crate) fn apply(store: &mut dyn Store, record: &Record<'_>, at: At) -> Outco
             let hash = key.hash();
             let old = store.find(hash, *key);
             put_item(store, hash, *key, item, at, old.as_ref());
-            Outcome::Stored(old.map(Box::new))
+            Outcome::Stored(remains(old))
         }
         Record::Add(key, item) => {
             let hash = key.hash();
@@ -102,7 +102,7 @@ pub(crate) fn apply(store: &mut dyn Store, record: &Record<'_>, at: At) -> Outco
                 return Outcome::Kept;
             }
             put_item(store, hash, *key, item, at, old.as_ref());
-            Outcome::Stored(old.map(Box::new))
+            Outcome::Stored(remains(old))
         }
         Record::Push { prefix, front, item } => push(store, *prefix, *front, item, at),
         Record::Incr { key, delta, default, now } => incr(store, *key, (*delta, *default), *now, at),
@@ -144,6 +144,14 @@ pub(crate) fn apply(store: &mut dyn Store, record: &Record<'_>, at: At) -> Outco
         }
         _ => Outcome::Done,
     }
+}
+
+/// Returns an entry that was replaced, if somebody has to tidy up after it: there is a file beside. Of most there is none, and nothing of
+/// them is carried along.
+#[inline]
+fn remains(old: Option<OwnedEntry>) -> Option<Box<OwnedEntry>> {
+    let has_file = |old: &OwnedEntry| matches!(old.entry.value.place, Place::Blob(_)) || old.entry.value.kind == ValueKind::Custom1;
+    old.filter(has_file).map(Box::new)
 }
 
 fn put_item(store: &mut dyn Store, hash: u64, key: KeyRef<'_>, item: &Item<'_>, at: At, old: Option<&OwnedEntry>) {
@@ -259,7 +267,7 @@ fn incr(store: &mut dyn Store, key: KeyRef<'_>, (delta, default): (Number, Optio
         (None, _) => (key, None),
     };
     replace(store, hash, EntryRef { key, tag, entry }, old.as_ref());
-    let expired = if live.is_none() { old.map(Box::new) } else { None };
+    let expired = if live.is_none() { remains(old) } else { None };
     Outcome::Counted(sum, expired)
 }
 
@@ -337,7 +345,7 @@ fn push(store: &mut dyn Store, prefix: Option<&str>, front: bool, item: &Item<'_
     let hash = key.as_ref().hash();
     let old = store.find(hash, key.as_ref());
     put_item(store, hash, key.as_ref(), item, at, old.as_ref());
-    Outcome::Pushed(key, old.map(Box::new))
+    Outcome::Pushed(key, remains(old))
 }
 
 /// Removes from the end of a queue until something was there that had not expired.

@@ -7,6 +7,7 @@
 mod accesses;
 mod apply;
 mod check;
+mod companion;
 mod engine;
 mod group;
 mod handle;
@@ -24,6 +25,7 @@ mod walk;
 mod worker;
 mod write;
 
+pub use companion::Companion;
 pub use handle::Cache;
 pub use options::{BLOB_LEN_MIN_DEFAULT, Durability, EvictionPolicy, Options, ProfileOverride, Setting, Tuning};
 pub use value::{Hit, Put, PutData, Value, ValueReader};

@@ -1,5 +1,6 @@
 //! How a cache is opened, and the settings that are stored with it.
 
+use crate::cache::companion::Companion;
 use crate::chance::{Chance, OsChance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Codec;
@@ -60,6 +61,8 @@ pub struct Options {
     pub readers: usize,
     /// Where random numbers come from (default: the system's).
     pub chance: Arc<dyn Chance>,
+    /// Who keeps something beside values, and is told when they are gone.
+    pub companion: Option<Arc<dyn Companion>>,
 }
 
 impl Default for Options {
@@ -79,6 +82,7 @@ impl Default for Options {
             grace: Duration::from_secs(600),
             readers: 8,
             chance: Arc::new(OsChance),
+            companion: None,
         }
     }
 }

@@ -12,8 +12,8 @@ use crate::cache::state::State;
 use crate::cache::value::{Hit, Value};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::entry::{EntryRef, OwnedEntry};
-use crate::format::{Body, BodyBuilder, KeyRef, Place, Record};
+use crate::format::entry::{Entry, EntryRef, OwnedEntry};
+use crate::format::{Body, BodyBuilder, KeyRef, Place, Record, ValueKind};
 use crate::index::{Delta, Direction, Layers, Levels, Lookup, Span};
 use crate::log::Bytes;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock, read};
@@ -21,7 +21,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 /// Set in the addresses of values that only the overlay has: the rest is their offset in the transaction's values.
-const PENDING: u64 = 1 << 63;
+pub(super) const PENDING: u64 = 1 << 63;
 /// How long others are asked to hold.
 const HOLD: Duration = Duration::from_secs(5);
 
@@ -46,7 +46,7 @@ fn me() -> u64 {
 pub(crate) struct Transactions {
     /// The thread whose it is; 0: none is open.
     owner: AtomicU64,
-    open: Mutex<Option<Open>>,
+    pub(super) open: Mutex<Option<Open>>,
 }
 
 /// What an open transaction has changed.
@@ -62,6 +62,8 @@ pub(crate) struct Open {
     removed: Vec<OwnedEntry>,
     /// Further blobs that go then: those of everything that it cleared.
     cleared_blobs: Vec<u64>,
+    /// Values that a companion is told of once it is committed.
+    pub(super) beside: Vec<Vec<u8>>,
     /// Blobs that go if it is not.
     written: Vec<u64>,
 }
@@ -219,8 +221,7 @@ impl Engine {
             Place::Blob(id) => Value::blob(meta, &self.blobs, id),
             Place::Log => {
                 let overlay = self.transaction.overlay()?;
-                let start = usize::try_from(found.entry.addr & !PENDING).ok()?;
-                let bytes = overlay.body.values().get(start..start + usize::try_from(meta.len).ok()?)?;
+                let bytes = overlay.pending(&found.entry)?;
                 Ok(Value::checked(meta, Bytes::from(bytes.to_vec())))
             }
         };
@@ -275,6 +276,7 @@ impl Engine {
             decided_on: cursor.position,
             removed: Vec::new(),
             cleared_blobs: Vec::new(),
+            beside: Vec::new(),
             written: Vec::new(),
         };
         *lock(&self.transaction.open) = Some(open);
@@ -311,6 +313,7 @@ impl Engine {
             Ok(_) => {
                 open.removed.iter().for_each(|old| self.tidy_entry(old));
                 open.cleared_blobs.iter().for_each(|id| self.maintenance.retire_blob(self, *id));
+                self.tell_companion_of(&open.beside);
                 self.after_write(deadline);
                 return Ok(());
             }
@@ -334,10 +337,31 @@ fn note_blobs(open: &mut Open, record: &Record<'_>, outcome: &Outcome) {
     }
     match outcome {
         Outcome::Stored(Some(old)) | Outcome::Pushed(_, Some(old)) | Outcome::Counted(_, Some(old)) | Outcome::Removed(old) => {
-            open.removed.push(OwnedEntry::clone(old));
+            note_removed(open, old);
         }
-        Outcome::RemovedMany(many) => open.removed.extend(many.iter().cloned()),
+        Outcome::RemovedMany(many) => many.iter().for_each(|old| note_removed(open, old)),
         _ => {}
+    }
+}
+
+fn note_removed(open: &mut Open, old: &OwnedEntry) {
+    if old.entry.value.kind == ValueKind::Custom1
+        && let Some(bytes) = open.pending(&old.entry)
+    {
+        let bytes = bytes.to_vec();
+        open.beside.push(bytes);
+    }
+    open.removed.push(old.clone());
+}
+
+impl Open {
+    /// Returns the bytes of a value that only the overlay has.
+    fn pending(&self, entry: &Entry) -> Option<&[u8]> {
+        if entry.addr & PENDING == 0 || !matches!(entry.value.place, Place::Log) {
+            return None;
+        }
+        let start = usize::try_from(entry.addr & !PENDING).ok()?;
+        self.body.values().get(start..start + usize::try_from(entry.value.len).ok()?)
     }
 }
 

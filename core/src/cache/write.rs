@@ -179,6 +179,7 @@ impl Engine {
         if self.transaction.is_mine() {
             return;
         }
+        self.tell_companion(old);
         if let Place::Blob(id) = old.entry.value.place {
             self.maintenance.retire_blob(self, id);
         }
@@ -369,9 +370,11 @@ impl Cache {
         let deadline = engine.deadline();
         engine.freshen(deadline)?;
         let blobs = engine.all_blobs(deadline)?;
+        let beside = engine.all_beside(deadline)?;
         match engine.single(&Record::Clear, deadline, engine.unlocked())? {
             Outcome::Cleared(count) => {
                 engine.tidy_cleared(blobs);
+                engine.tell_companion_of(&beside);
                 Ok(count)
             }
             _ => Ok(0),

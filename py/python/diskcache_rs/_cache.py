@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from ._constants import DEFAULT_SETTINGS, ENOVAL, EVICTION_POLICY, METADATA
-from ._disk import FILES_IN_PYTHON, Disk, parts_in_python
+from ._disk import Disk, parts_in_python
 from ._exceptions import CacheError, EmptyDirWarning, OutcomeUnknown, Timeout, UnknownFileWarning
 from ._foreign import explained
 from ._memoize import Results, memoizer
@@ -230,17 +230,13 @@ class Cache(CacheBase):
         >>> cache.set_many({'a': 1, 'b': 2}, expire=60)
         2
         """
-        pairs = list(items.items() if isinstance(items, Mapping) else items)
-        self._store_many(pairs, expire, tag, retry, True)
-        return len(pairs)
+        if type(items) is not dict:
+            items = list(items.items() if isinstance(items, Mapping) else items)
+        self._store_many(items, expire, tag, retry, True)
+        return len(items)
 
-    def _store_many(self, pairs: list[tuple[Any, Any]], expire: float | None, tag: Any, retry: bool, whole: bool) -> None:
-        if not self._keeps_files():
-            self._set_many(pairs, (expire, tag, retry), whole)
-            return
-        with self._transact(retry):
-            for key, value in pairs:
-                self.set(key, value, expire, tag=tag, retry=retry)
+    def _store_many(self, items: dict[Any, Any] | list[tuple[Any, Any]], expire: float | None, tag: Any, retry: bool, whole: bool) -> None:
+        self._set_many(items, (expire, tag, retry), whole)
 
     def delete_many(self, keys: Iterable[Any], retry: bool = False) -> int:
         """Remove many keys at once, by one commit, and return how many were there.
@@ -251,10 +247,7 @@ class Cache(CacheBase):
         >>> cache.delete_many(['a', 'b', 'c'])
         2
         """
-        if not self._keeps_files():
-            return self._delete_many(list(keys), retry)
-        with self._transact(retry):
-            return sum(self.delete(key, retry) for key in keys)
+        return self._delete_many(list(keys), retry)
 
     def pop_many(self, keys: Iterable[Any], retry: bool = False) -> dict[Any, Any]:
         """Remove many keys at once, by one commit, and return a dictionary of those that had values, with these.
@@ -266,15 +259,7 @@ class Cache(CacheBase):
         >>> 'a' in cache
         False
         """
-        if not self._keeps_files():
-            return self._pop_many(list(keys), retry)
-        with self._transact(retry):
-            found = ((key, self.pop(key, ENOVAL, retry=retry)) for key in keys)
-            return {key: value for key, value in found if value is not ENOVAL}
-
-    def _keeps_files(self) -> bool:
-        """Return whether the disk object has files of its own, which it must be told of one by one."""
-        return bool(parts_in_python(self._disk) & FILES_IN_PYTHON)
+        return self._pop_many(list(keys), retry)
 
     @contextlib.contextmanager
     def transact(self, retry: bool = False) -> Iterator[None]:

@@ -13,6 +13,7 @@ import os
 import pickle
 import pickletools
 import struct
+import sys
 import zlib
 from typing import Any, BinaryIO, cast
 
@@ -81,12 +82,13 @@ class Disk:
     def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> StoredRow:
         """Return size, mode, file name and field to store for `value` (what a file yields if `read`).
 
-        There is a file name only if `filename` is overridden: else values of any size are the engine's own.
+        There is a file name only if `filename` is overridden or `diskcache_rs.core.open` replaced: else values of any size are the
+        engine's own.
 
         >>> Disk('/tmp/example').store('text', False)
         (0, 1, None, 'text')
         """
-        has_files = type(self).filename is not Disk.filename
+        has_files = type(self).filename is not Disk.filename or _replaced_open() is not None
         if type(value) is bytes:
             return self._place(MODE_BINARY, value, key, value) if has_files else (0, MODE_RAW, None, memoryview(value))
         if type(value) is str and has_files:
@@ -114,7 +116,7 @@ class Disk:
         for attempt in range(10):
             os.makedirs(os.path.dirname(full_path), exist_ok=True)
             try:
-                target = open(full_path, "xb")  # noqa: SIM115
+                target = _open(full_path, "xb")
             except FileNotFoundError:
                 if attempt == 9:
                     raise
@@ -137,8 +139,8 @@ class Disk:
         if filename is not None:
             path = os.path.join(self._directory, filename)
             if mode == MODE_BINARY and read:
-                return open(path, "rb")
-            with open(path, "rb") as file:
+                return _open(path, "rb")
+            with _open(path, "rb") as file:
                 value = file.read()
         if mode == MODE_PICKLE:
             return pickle.loads(value)
@@ -152,6 +154,9 @@ class Disk:
 
     def filename(self, key: Any = UNKNOWN, value: Any = UNKNOWN) -> tuple[str, str]:  # noqa: ARG002
         """Return a new file name, relative and whole; override it to keep large values in files of your own.
+
+        Such a file is removed when its entry is gone: replaced, deleted, expired, evicted or cleared. It does not count towards the size
+        limit, of which only the entry takes its part: set ``size_limit`` with that in mind.
 
         >>> relative, whole = Disk('/tmp/example').filename()
         >>> whole == '/tmp/example/' + relative
@@ -214,6 +219,16 @@ class JSONDisk(Disk):
 
     def _decompress(self, data: bytes) -> Any:
         return json.loads(zlib.decompress(data).decode("utf-8"))
+
+
+def _replaced_open() -> Any:
+    """Return the `open` that somebody put into `diskcache_rs.core`, or None."""
+    return vars(sys.modules[f"{__package__}.core"]).get("open")
+
+
+def _open(path: str, mode: str) -> Any:
+    """Open the file of a value: by `diskcache_rs.core.open`, if somebody put one there."""
+    return (_replaced_open() or open)(path, mode)
 
 
 def parts_in_python(disk: object) -> int:

@@ -1,4 +1,8 @@
-"""The module path that programs import from: everything of `Cache` and `Disk`."""
+"""The module path that programs import from: everything of `Cache` and `Disk`.
+
+An ``open`` that somebody puts here (to let files fail on purpose, or to count them) opens the files of values, as in python-diskcache:
+as long as it is here, values of 1 KiB and more that a cache keeps in files go through `Disk`.
+"""
 
 from ._cache import Cache
 from ._constants import (

@@ -85,8 +85,12 @@ class FanoutCache(FanoutBase):
         disk: type[Disk] = Disk,
         **settings: Any,
     ) -> None:
+        is_limit_chosen = "size_limit" in settings
         settings.setdefault("size_limit", DEFAULT_SETTINGS["size_limit"])
         self._start(directory, shards, timeout, disk, settings)
+        if not is_limit_chosen:
+            for shard in self._shards:
+                shard._watch_limit(self._directory, (DEFAULT_SETTINGS["size_limit"], shard.size_limit))
 
     def _start(
         self, directory: str | os.PathLike[str] | None, shards: int, timeout: float, disk: type[Disk], settings: dict[str, Any]
