@@ -259,9 +259,9 @@ def test_an_open_that_somebody_put_into_core_opens_the_files_of_values(make: Cal
     cache["small"] = "s"
     opened: list[tuple[str, str]] = []
 
-    def tracing(path: str, mode: str) -> Any:
+    def tracing(path: str, mode: str, **options: Any) -> Any:
         opened.append((path, mode))
-        return open(path, mode)
+        return open(path, mode, **options)
 
     with mock.patch("diskcache_rs.core.open", tracing, create=True):
         assert {key: cache[key] for key in values} == values

@@ -7,6 +7,7 @@ a subclass overrides is called with the arguments that python-diskcache gives.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -15,10 +16,13 @@ import pickletools
 import struct
 import sys
 import zlib
-from typing import Any, BinaryIO, cast
+from collections.abc import Iterable
+from typing import Any, cast
 
 from ._constants import MODE_BINARY, MODE_PICKLE, MODE_RAW, MODE_TEXT, UNKNOWN
 
+# How much of a stream is read at once.
+_CHUNK = 1 << 22
 _INT_MIN, _INT_MAX = -(2**63), 2**63 - 1
 
 KEYS_IN_PYTHON, VALUES_IN_PYTHON, FILES_IN_PYTHON = 1, 2, 4
@@ -99,7 +103,7 @@ class Disk:
             if not has_files:
                 return 0, MODE_BINARY, None, value
             filename, full_path = self.filename(key, value)
-            return self._write(full_path, value), MODE_BINARY, filename, None
+            return self._write(full_path, iter(functools.partial(value.read, _CHUNK), b""), "xb"), MODE_BINARY, filename, None
         data = pickle.dumps(value, protocol=self.pickle_protocol)
         return self._place(MODE_PICKLE, data, key, value) if has_files else (0, MODE_PICKLE, None, memoryview(data))
 
@@ -109,23 +113,25 @@ class Disk:
                 return 0, mode, None, memoryview(data)
             return 0, MODE_RAW, None, value
         filename, full_path = self.filename(key, value)
-        return self._write(full_path, io.BytesIO(data)), mode, filename, None
+        return self._write(full_path, [data], "xb"), mode, filename, None
 
-    def _write(self, full_path: str, source: BinaryIO) -> int:
+    def _write(self, full_path: str, iterator: Iterable[Any], mode: str, encoding: str | None = None) -> int:
+        """Write what `iterator` yields to a new file and return its length; subclasses call it, too."""
         # The folder may be removed by others just before the file is made in it.
         for attempt in range(10):
             os.makedirs(os.path.dirname(full_path), exist_ok=True)
             try:
-                target = _open(full_path, "xb")
+                writer = _open(full_path, mode, encoding)
             except FileNotFoundError:
                 if attempt == 9:
                     raise
                 continue
             break
         size = 0
-        with target:
-            while chunk := source.read(2**22):
-                size += target.write(chunk)
+        with writer:
+            for chunk in iterator:
+                size += len(chunk)
+                writer.write(chunk)
         return size
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
@@ -198,19 +204,40 @@ class JSONDisk(Disk):
         super().__init__(directory, **kwargs)
 
     def put(self, key: Any) -> tuple[Any, bool]:
-        """Return the compressed JSON of `key`."""
+        """Return the compressed JSON of `key`.
+
+        >>> disk = JSONDisk('/tmp/example')
+        >>> data, is_key = disk.put(['a', 1])
+        >>> type(data).__name__, is_key
+        ('memoryview', True)
+        """
         return super().put(self._compress(key))
 
     def get(self, key: Any, raw: bool) -> Any:
-        """Return the key that compressed JSON stands for."""
+        """Return the key that compressed JSON stands for.
+
+        >>> disk = JSONDisk('/tmp/example')
+        >>> disk.get(*disk.put(['a', 1]))
+        ['a', 1]
+        """
         return self._decompress(super().get(key, raw))
 
     def store(self, value: Any, read: bool, key: Any = UNKNOWN) -> StoredRow:
-        """Return what to store for the compressed JSON of `value`; files are stored as they are."""
+        """Return what to store for the compressed JSON of `value`; files are stored as they are.
+
+        >>> JSONDisk('/tmp/example').store({'a': 1}, False)[:3]
+        (0, 1, None)
+        """
         return super().store(value if read else self._compress(value), read, key=key)
 
     def fetch(self, mode: int, filename: str | None, value: Any, read: bool) -> Any:
-        """Return the value that is stored; files as they are."""
+        """Return the value that is stored; files as they are.
+
+        >>> disk = JSONDisk('/tmp/example')
+        >>> size, mode, filename, field = disk.store({'a': 1}, False)
+        >>> disk.fetch(mode, filename, field, False)
+        {'a': 1}
+        """
         data = super().fetch(mode, filename, value, read)
         return data if read else self._decompress(data)
 
@@ -226,9 +253,9 @@ def _replaced_open() -> Any:
     return vars(sys.modules[f"{__package__}.core"]).get("open")
 
 
-def _open(path: str, mode: str) -> Any:
+def _open(path: str, mode: str, encoding: str | None = None) -> Any:
     """Open the file of a value: by `diskcache_rs.core.open`, if somebody put one there."""
-    return (_replaced_open() or open)(path, mode)
+    return (_replaced_open() or open)(path, mode, encoding=encoding)
 
 
 def parts_in_python(disk: object) -> int:

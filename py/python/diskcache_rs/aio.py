@@ -49,6 +49,15 @@ class AsyncCache:
     - If a task is cancelled while it waits for a call, the call goes on in its thread: it may take effect.
     - What `get` and `read` return with ``read=True`` is an ordinary file, whose reading blocks: read it in a thread.
     - A lookup that is answered at once does not give other tasks a turn.
+
+    >>> async def main():
+    ...     async with AsyncCache() as cache:
+    ...         async with cache.transact():
+    ...             await cache.push('job', prefix='queue')
+    ...             await cache.incr('jobs')
+    ...         return await cache.pull('queue'), [key async for key in cache]
+    >>> asyncio.run(main())
+    (('queue-500000000000000', 'job'), ['jobs'])
     """
 
     # What it opens; a subclass for another kind of cache sets this, and nothing else.
@@ -131,7 +140,11 @@ class AsyncCache:
         tag: bool = False,
         retry: bool = False,
     ) -> Any:
-        """Return the value of `key`, or `default`; see `Cache.get`."""
+        """Return the value of `key`, or `default`; see `Cache.get`.
+
+        >>> asyncio.run(AsyncCache().get('a', 'nothing'))
+        'nothing'
+        """
         if not (read or expire_time or tag):
             value = self._at_once(key, default)
             if value is not BLOCKED:
@@ -139,7 +152,14 @@ class AsyncCache:
         return await self._call("get", key, default, read, expire_time, tag, retry)
 
     async def getitem(self, key: Any) -> Any:
-        """Return the value of `key`, as ``cache[key]``; raise `KeyError` if it is missing."""
+        """Return the value of `key`, as ``cache[key]``; raise `KeyError` if it is missing.
+
+        >>> cache = AsyncCache()
+        >>> asyncio.run(cache.set('a', 1))
+        True
+        >>> asyncio.run(cache.getitem('a'))
+        1
+        """
         value = self._at_once(key, ENOVAL)
         if value is BLOCKED:
             value = await self._call("get", key, ENOVAL, retry=True)
@@ -148,11 +168,19 @@ class AsyncCache:
         return value
 
     async def contains(self, key: Any) -> bool:
-        """Return whether `key` has a value, as ``key in cache``."""
+        """Return whether `key` has a value, as ``key in cache``.
+
+        >>> asyncio.run(AsyncCache().contains('a'))
+        False
+        """
         return bool(await self._run(lambda: key in self.cache))
 
     async def count(self) -> int:
-        """Return how many items there are, as ``len(cache)``."""
+        """Return how many items there are, as ``len(cache)``.
+
+        >>> asyncio.run(AsyncCache().count())
+        0
+        """
         return await self._run(lambda: len(self.cache))
 
     async def set(
@@ -164,7 +192,11 @@ class AsyncCache:
         tag: Any = None,
         retry: bool = False,
     ) -> bool:
-        """Store `value` under `key`; see `Cache.set`."""
+        """Store `value` under `key`; see `Cache.set`.
+
+        >>> asyncio.run(AsyncCache().set('a', [1, 2], expire=60, tag='lists'))
+        True
+        """
         return bool(await self._call("set", key, value, expire, read, tag, retry))
 
     async def add(
@@ -176,36 +208,78 @@ class AsyncCache:
         tag: Any = None,
         retry: bool = False,
     ) -> bool:
-        """Store `value` under `key` unless it has one; see `Cache.add`."""
+        """Store `value` under `key` unless it has one; see `Cache.add`.
+
+        >>> cache = AsyncCache()
+        >>> asyncio.run(cache.add('a', 1)), asyncio.run(cache.add('a', 2))
+        (True, False)
+        """
         return bool(await self._call("add", key, value, expire, read, tag, retry))
 
     async def incr(self, key: Any, delta: float = 1, default: float | None = 0, retry: bool = False) -> Any:
-        """Add to a number; see `Cache.incr`."""
+        """Add to a number; see `Cache.incr`.
+
+        >>> asyncio.run(AsyncCache().incr('a', 2))
+        2
+        """
         return await self._call("incr", key, delta, default, retry)
 
     async def decr(self, key: Any, delta: float = 1, default: float | None = 0, retry: bool = False) -> Any:
-        """Subtract from a number; see `Cache.decr`."""
+        """Subtract from a number; see `Cache.decr`.
+
+        >>> asyncio.run(AsyncCache().decr('a', 2, default=10))
+        8
+        """
         return await self._call("decr", key, delta, default, retry)
 
     async def touch(self, key: Any, expire: float | None = None, retry: bool = False) -> bool:
-        """Change when `key` expires; see `Cache.touch`."""
+        """Change when `key` expires; see `Cache.touch`.
+
+        >>> asyncio.run(AsyncCache().touch('a', expire=60))
+        False
+        """
         return bool(await self._call("touch", key, expire, retry))
 
     async def delete(self, key: Any, retry: bool = False) -> bool:
-        """Remove `key`; see `Cache.delete`."""
+        """Remove `key`; see `Cache.delete`.
+
+        >>> asyncio.run(AsyncCache().delete('a'))
+        False
+        """
         return bool(await self._call("delete", key, retry))
 
     async def pop(self, key: Any, default: Any = None, expire_time: bool = False, tag: bool = False, retry: bool = False) -> Any:
-        """Remove `key` and return its value; see `Cache.pop`."""
+        """Remove `key` and return its value; see `Cache.pop`.
+
+        >>> asyncio.run(AsyncCache().pop('a', 'nothing'))
+        'nothing'
+        """
         return await self._call("pop", key, default, expire_time, tag, retry)
 
     async def close(self) -> None:
-        """Close the cache; the next call opens it again."""
+        """Close the cache; the next call opens it again.
+
+        >>> async def main():
+        ...     cache = AsyncCache()
+        ...     await cache.set('a', 1)
+        ...     await cache.close()
+        ...     return await cache.get('a')
+        >>> asyncio.run(main())
+        1
+        """
         if self._sync is not None:
             await self._call("close")
 
     def iterkeys(self, reverse: bool = False) -> AsyncIterator[Any]:
-        """Iterate the keys in key order, with ``async for``; see `Cache.iterkeys`."""
+        """Iterate the keys in key order, with ``async for``; see `Cache.iterkeys`.
+
+        >>> async def main():
+        ...     cache = AsyncCache()
+        ...     await cache.set_many({'b': 1, 'a': 2})
+        ...     return [key async for key in cache.iterkeys()]
+        >>> asyncio.run(main())
+        ['a', 'b']
+        """
         return self._walk(lambda: self.cache.iterkeys(reverse))
 
     @contextlib.asynccontextmanager
@@ -255,7 +329,17 @@ class AsyncCache:
         *,
         key: Callable[..., Any] | None = None,
     ) -> Callable[[Callable[_P, Awaitable[_R]]], Callable[_P, Awaitable[_R]]]:
-        """Return a decorator that keeps what a coroutine function returns; see `Cache.memoize`."""
+        """Return a decorator that keeps what a coroutine function returns; see `Cache.memoize`.
+
+        >>> cache = AsyncCache()
+        >>> @cache.memoize(expire=60)
+        ... async def double(number):
+        ...     return 2 * number
+        >>> asyncio.run(double(2))
+        4
+        >>> asyncio.run(cache.get(double.__cache_key__(2)))
+        4
+        """
         memoize = memoizer(_Results(self, expire, tag), name, typed, ignore, key)
 
         def decorator(func: Callable[_P, Awaitable[_R]]) -> Callable[_P, Awaitable[_R]]:

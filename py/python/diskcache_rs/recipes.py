@@ -62,7 +62,14 @@ class Averager:
         self._expire, self._tag = expire, tag
 
     def add(self, value: float) -> None:
-        """Count `value` in."""
+        """Count `value` in.
+
+        >>> from diskcache_rs import Cache
+        >>> average = Averager(Cache(), 'latency')
+        >>> average.add(0.25)
+        >>> average.get()
+        0.25
+        """
 
         def step() -> None:
             total, count = self._cache.get(self._key, default=(0.0, 0))
@@ -71,11 +78,23 @@ class Averager:
         _lease.atomically(self._cache, step)
 
     def get(self) -> float | None:
-        """Return the average, or None if nothing was added."""
+        """Return the average, or None if nothing was added.
+
+        >>> from diskcache_rs import Cache
+        >>> print(Averager(Cache(), 'latency').get())
+        None
+        """
         return _average(self._cache.get(self._key, default=(0.0, 0), retry=True))
 
     def pop(self) -> float | None:
-        """Return the average and begin anew."""
+        """Return the average and begin anew.
+
+        >>> from diskcache_rs import Cache
+        >>> average = Averager(Cache(), 'latency')
+        >>> average.add(0.25)
+        >>> average.pop(), average.get()
+        (0.25, None)
+        """
         return _average(self._cache.pop(self._key, default=(0.0, 0), retry=True))
 
 
@@ -108,7 +127,14 @@ class _Leased:
         self.release()
 
     def acquire(self) -> None:
-        """Wait until it is given to this thread."""
+        """Wait until it is given to this thread.
+
+        >>> from diskcache_rs import Cache
+        >>> lock = Lock(Cache(), 'report')
+        >>> lock.acquire()
+        >>> lock.held
+        True
+        """
         self._keep(self._wait())
 
     def release(self) -> None:
@@ -262,6 +288,13 @@ class Lock(_Leased):
         """Give the lock back. If it was lost, nothing happens: whoever has it now keeps it.
 
         An object that never acquired the lock releases it for whoever holds it, as in python-diskcache.
+
+        >>> from diskcache_rs import Cache
+        >>> lock = Lock(Cache(), 'report')
+        >>> lock.acquire()
+        >>> lock.release()
+        >>> lock.locked()
+        False
         """
         hold = self._hold()
         if hold is not None:
@@ -271,7 +304,14 @@ class Lock(_Leased):
             self._cache.delete(self._key, retry=True)
 
     def locked(self) -> bool:
-        """Return whether anybody holds the lock."""
+        """Return whether anybody holds the lock.
+
+        >>> from diskcache_rs import Cache
+        >>> lock = Lock(Cache(), 'report')
+        >>> with lock:
+        ...     lock.locked()
+        True
+        """
         return self._key in self._cache
 
 
@@ -291,7 +331,15 @@ class RLock(_Leased):
     """
 
     def acquire(self) -> None:
-        """Wait until this thread has the lock, once more."""
+        """Wait until this thread has the lock, once more.
+
+        >>> from diskcache_rs import Cache
+        >>> lock = RLock(Cache(), 'user-123')
+        >>> lock.acquire()
+        >>> lock.acquire()
+        >>> lock.held
+        True
+        """
         mine = self._entry()
         since = _lease.now()
         if mine is None or not self._change(mine.nonce, mine.times + 1):
@@ -307,7 +355,16 @@ class RLock(_Leased):
         self._keep(hold)
 
     def release(self) -> None:
-        """Give the lock back once; raise `AssertionError` if this thread does not hold it (any more)."""
+        """Give the lock back once; raise `AssertionError` if this thread does not hold it (any more).
+
+        >>> from diskcache_rs import Cache
+        >>> lock = RLock(Cache(), 'user-123')
+        >>> lock.acquire()
+        >>> lock.acquire()
+        >>> lock.release()
+        >>> lock.held
+        True
+        """
         mine = self._entry()
         if mine is None:
             for _, lost in [pair for pair in self._holds if pair[0] == threading.get_ident()]:
@@ -362,6 +419,11 @@ class BoundedSemaphore(_Leased):
         """Give a slot back; raise `AssertionError` if there is none to give.
 
         An object that never acquired one gives back that of another, the oldest, as in python-diskcache.
+
+        >>> from diskcache_rs import Cache
+        >>> cache = Cache()
+        >>> BoundedSemaphore(cache, 'connections', value=2).acquire()
+        >>> BoundedSemaphore(cache, 'connections', value=2).release()
         """
         hold = self._hold()
         nonces: list[str] = []
