@@ -183,7 +183,8 @@ fn a_segment_of_a_local_log() {
         &segment,
         "444352537365670a010000000000000040000000000000000010000000000000800000000000000014d5f20cc10ec8ead716f1a65bc4e0bf00000000000000006000000000000000400000000000000000000000000000003266a35670ca7e5a33000000010000000102010000006b0000000000000040000000000000f07f000100010000000000000000050000000000000054c7be5daf9f4a2b76616c7565",
     );
-    let (mut decided, sum) = frame::encode_header(&body(), 192, sum, Some(192), seed);
+    let (header, sum) = frame::encode_header(&body(), 192, sum, Some(192), seed);
+    let mut decided = header.to_vec();
     body().write_to(&mut decided);
     pin(
         "a frame that was decided on a state",

@@ -50,8 +50,13 @@ pub(crate) fn dumps<'py>(cache: &CacheBase, object: &Bound<'py, PyAny>) -> PyRes
 
 /// Loads a pickle.
 pub(crate) fn loads<'py>(py: Python<'py>, bytes: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    loads_bytes(py, PyBytes::new(py, bytes))
+}
+
+/// As [`loads`], of bytes that are Python's already.
+pub(crate) fn loads_bytes<'py>(py: Python<'py>, bytes: Bound<'py, PyBytes>) -> PyResult<Bound<'py, PyAny>> {
     static LOADS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    LOADS.import(py, "pickle", "loads")?.call1((PyBytes::new(py, bytes),))
+    LOADS.import(py, "pickle", "loads")?.call1((bytes,))
 }
 
 /// Asks the disk object for the database key of `object`.

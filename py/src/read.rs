@@ -1,10 +1,11 @@
 //! Lookups: `get`, `[]`, `in`, `read`.
 
 use crate::base::CacheBase;
-use crate::cache::{Attempt, Hit, Value};
+use crate::cache::{Attempt, Got, Hit, Value};
 use crate::file::ValueFile;
 use crate::key::KeyBuf;
 use crate::{key, value};
+use diskcache_core::format::KeyRef;
 use pyo3::exceptions::{PyKeyError, PyOSError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -34,6 +35,24 @@ pub(crate) fn get_at<'py>(
     retry: bool,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let name = key.as_ref();
+    if !read && !cache.values_in_python() {
+        match cache.with_engine(|engine| engine.try_get_with(name, |kind, bytes| value::short(py, kind, bytes))) {
+            Some(Ok(Attempt::Done(None))) => return Ok(None),
+            Some(Ok(Attempt::Done(Some(Got::Made(made))))) => return value::loaded(py, made).map(Some),
+            Some(Ok(Attempt::Done(Some(Got::Value(found))))) => {
+                if let Some(value) = value::decode(cache, py, &found, read)? {
+                    return Ok(Some(value));
+                }
+            }
+            // What fails now fails again for the call that may wait, and is said there.
+            _ => {}
+        }
+    }
+    get_slowly(cache, py, name, read, retry)
+}
+
+/// As [`get_at`], where the value may have to be waited for or may go while it is read.
+fn get_slowly<'py>(cache: &CacheBase, py: Python<'py>, name: KeyRef<'_>, read: bool, retry: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
     for _ in 0..LOOKUPS_MAX {
         let found: Option<Value> = cache.attempt(py, retry, |engine| engine.try_get(name), |engine| engine.get(name))?;
         let Some(found) = found else { return Ok(None) };

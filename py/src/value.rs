@@ -234,6 +234,34 @@ pub(crate) fn decode<'py>(cache: &CacheBase, py: Python<'py>, value: &Value, rea
     native(cache, py, value, read)
 }
 
+/// What was made of a short value while the cache's state was locked: nothing for which Python code could run.
+pub(crate) enum Short<'py> {
+    /// The value.
+    Whole(PyResult<Bound<'py, PyAny>>),
+    /// Its pickle.
+    Pickle(Bound<'py, PyBytes>),
+}
+
+/// Makes the Python object for the bytes of a short value; declines what only a disk object knows.
+#[inline]
+pub(crate) fn short<'py>(py: Python<'py>, kind: ValueKind, bytes: &[u8]) -> Option<Short<'py>> {
+    Some(match kind {
+        ValueKind::Bytes => Short::Whole(Ok(PyBytes::new(py, bytes).into_any())),
+        ValueKind::Text => Short::Whole(PyString::from_bytes(py, bytes).map(Bound::into_any)),
+        ValueKind::Opaque => Short::Pickle(PyBytes::new(py, bytes)),
+        _ => return None,
+    })
+}
+
+/// Returns the value, once nothing is locked any more.
+#[inline]
+pub(crate) fn loaded<'py>(py: Python<'py>, short: Short<'py>) -> PyResult<Bound<'py, PyAny>> {
+    match short {
+        Short::Whole(value) => value,
+        Short::Pickle(bytes) => disk::loads_bytes(py, bytes),
+    }
+}
+
 #[inline]
 fn native<'py>(cache: &CacheBase, py: Python<'py>, value: &Value, read: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
     if let Some((path, _)) = value.file()

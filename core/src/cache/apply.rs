@@ -6,7 +6,7 @@ use crate::cache::manifest::Counters;
 use crate::format::body::{Cause, Item};
 use crate::format::entry::{Entry, EntryRef, OwnedEntry};
 use crate::format::key::{NumberKey, NumberValue};
-use crate::format::{Key, KeyRef, Number, Place, Record, ValueKind, ValueMeta};
+use crate::format::{Key, KeyRef, KeyShape, Number, Place, Record, ValueKind, ValueMeta};
 use crate::index::Direction;
 use std::ops::Bound;
 
@@ -46,12 +46,31 @@ pub(crate) enum Outcome {
     Cleared(u64),
 }
 
+/// What counts of the entry that a key has, without a copy of its names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Old {
+    pub(crate) entry: Entry,
+    pub(crate) shape: KeyShape,
+    pub(crate) key_len: usize,
+    pub(crate) tag_len: usize,
+}
+
+impl Old {
+    #[inline]
+    pub(crate) fn of(e: &EntryRef<'_>) -> Self {
+        let (key_len, tag_len) = (e.key.bytes.len(), e.tag.map_or(0, |tag| tag.bytes.len()));
+        Self { entry: e.entry, shape: e.key.shape, key_len, tag_len }
+    }
+}
+
 /// Where entries are looked up and stored.
 pub(crate) trait Store {
+    /// Returns what counts of the live entry of a key.
+    fn look(&mut self, hash: u64, key: KeyRef<'_>) -> Option<Old>;
     /// Returns the live entry of a key.
     fn find(&mut self, hash: u64, key: KeyRef<'_>) -> Option<OwnedEntry>;
-    /// Stores an entry.
-    fn put(&mut self, hash: u64, entry: EntryRef<'_>);
+    /// Stores an entry. `value`: the bytes that the record carries for it, if it does; they were not checked.
+    fn put(&mut self, hash: u64, entry: EntryRef<'_>, value: Option<&[u8]>);
     /// Returns the first or last live entry between two keys, both excluded.
     fn edge(&mut self, lower: KeyRef<'_>, upper: KeyRef<'_>, direction: Direction) -> Option<OwnedEntry>;
     /// Forgets everything.
@@ -82,8 +101,12 @@ pub(crate) struct Tracks {
 
 /// Returns what an entry costs on disk, for the size limit.
 pub(crate) fn cost(entry: &EntryRef<'_>) -> u64 {
-    let fixed = ENTRY_OVERHEAD + (entry.key.bytes.len() + entry.tag.map_or(0, |t| t.bytes.len())) as u64;
-    fixed.saturating_add(entry.entry.value.len)
+    cost_of(&Old::of(entry))
+}
+
+#[inline]
+fn cost_of(old: &Old) -> u64 {
+    (ENTRY_OVERHEAD + (old.key_len + old.tag_len) as u64).saturating_add(old.entry.value.len)
 }
 
 /// Applies one record that changes entries; the others belong to the state.
@@ -91,18 +114,16 @@ pub(crate) fn apply(store: &mut dyn Store, record: &Record<'_>, at: At) -> Outco
     match record {
         Record::Set(key, item) => {
             let hash = key.hash();
-            let old = store.find(hash, *key);
-            put_item(store, hash, *key, item, at, old.as_ref());
-            Outcome::Stored(remains(old))
+            let old = store.look(hash, *key);
+            Outcome::Stored(put_item(store, hash, *key, item, at, old.as_ref()))
         }
         Record::Add(key, item) => {
             let hash = key.hash();
-            let old = store.find(hash, *key);
+            let old = store.look(hash, *key);
             if old.as_ref().is_some_and(|old| !old.entry.is_expired(item.now)) {
                 return Outcome::Kept;
             }
-            put_item(store, hash, *key, item, at, old.as_ref());
-            Outcome::Stored(remains(old))
+            Outcome::Stored(put_item(store, hash, *key, item, at, old.as_ref()))
         }
         Record::Push { prefix, front, item } => push(store, *prefix, *front, item, at),
         Record::Incr { key, delta, default, now } => incr(store, *key, (*delta, *default), *now, at),
@@ -146,15 +167,16 @@ pub(crate) fn apply(store: &mut dyn Store, record: &Record<'_>, at: At) -> Outco
     }
 }
 
-/// Returns an entry that was replaced, if somebody has to tidy up after it: there is a file beside. Of most there is none, and nothing of
-/// them is carried along.
+/// Returns whether somebody has to tidy up after an entry that is gone: there is a file beside. Of most there is none, and nothing of them is
+/// carried along.
 #[inline]
-fn remains(old: Option<OwnedEntry>) -> Option<Box<OwnedEntry>> {
-    let has_file = |old: &OwnedEntry| matches!(old.entry.value.place, Place::Blob(_)) || old.entry.value.kind == ValueKind::Custom1;
-    old.filter(has_file).map(Box::new)
+const fn remains(entry: &Entry) -> bool {
+    matches!(entry.value.place, Place::Blob(_)) || matches!(entry.value.kind, ValueKind::Custom1)
 }
 
-fn put_item(store: &mut dyn Store, hash: u64, key: KeyRef<'_>, item: &Item<'_>, at: At, old: Option<&OwnedEntry>) {
+/// Stores an item. Returns what it replaced, if that leaves something behind.
+fn put_item(store: &mut dyn Store, hash: u64, key: KeyRef<'_>, item: &Item<'_>, at: At, old: Option<&Old>) -> Option<Box<OwnedEntry>> {
+    let gone = if old.is_some_and(|old| remains(&old.entry)) { store.find(hash, key).map(Box::new) } else { None };
     let rowid = match old {
         Some(old) => old.entry.rowid,
         None => next_rowid(store),
@@ -171,8 +193,10 @@ fn put_item(store: &mut dyn Store, hash: u64, key: KeyRef<'_>, item: &Item<'_>, 
         access_count: 0,
     };
     // A key keeps the shape that it first came in.
-    let key = KeyRef { shape: old.map_or(key.shape, |old| old.key.shape), ..key };
-    replace(store, hash, EntryRef { key, tag: item.tag, entry }, old);
+    let key = KeyRef { shape: old.map_or(key.shape, |old| old.shape), ..key };
+    let value = if matches!(item.value.meta.place, Place::Log) { Some(item.value.bytes) } else { None };
+    replace(store, hash, EntryRef { key, tag: item.tag, entry }, value, old);
+    gone
 }
 
 fn next_rowid(store: &mut dyn Store) -> u64 {
@@ -182,16 +206,16 @@ fn next_rowid(store: &mut dyn Store) -> u64 {
 }
 
 /// Stores an entry in place of `old` and keeps the totals right.
-fn replace(store: &mut dyn Store, hash: u64, new: EntryRef<'_>, old: Option<&OwnedEntry>) {
+fn replace(store: &mut dyn Store, hash: u64, new: EntryRef<'_>, value: Option<&[u8]>, old: Option<&Old>) {
     if let Some(old) = old {
-        discount(store, &old.as_ref());
+        discount(store, old);
     }
-    count(store, &new);
-    store.put(hash, new);
+    count(store, &Old::of(&new));
+    store.put(hash, new, value);
 }
 
-fn count(store: &mut dyn Store, new: &EntryRef<'_>) {
-    let cost = cost(new);
+fn count(store: &mut dyn Store, new: &Old) {
+    let cost = cost_of(new);
     let counters = store.counters();
     counters.count = counters.count.saturating_add(1);
     counters.live_bytes = counters.live_bytes.saturating_add(cost);
@@ -202,11 +226,11 @@ fn count(store: &mut dyn Store, new: &EntryRef<'_>) {
         counters.blobs = counters.blobs.saturating_add(1);
         counters.blob_bytes = counters.blob_bytes.saturating_add(new.entry.value.len);
     }
-    store.used(new.entry.addr, log_bytes(new));
+    store.used(new.entry.addr, log_bytes_of(new));
 }
 
-fn discount(store: &mut dyn Store, old: &EntryRef<'_>) {
-    let cost = cost(old);
+fn discount(store: &mut dyn Store, old: &Old) {
+    let cost = cost_of(old);
     let counters = store.counters();
     counters.count = counters.count.saturating_sub(1);
     counters.live_bytes = counters.live_bytes.saturating_sub(cost);
@@ -217,18 +241,23 @@ fn discount(store: &mut dyn Store, old: &EntryRef<'_>) {
         counters.blobs = counters.blobs.saturating_sub(1);
         counters.blob_bytes = counters.blob_bytes.saturating_sub(old.entry.value.len);
     }
-    store.used(old.entry.addr, -log_bytes(old));
+    store.used(old.entry.addr, -log_bytes_of(old));
 }
 
 /// Returns how many bytes of the log an entry keeps alive.
 pub(crate) fn log_bytes(entry: &EntryRef<'_>) -> i64 {
-    let value = if matches!(entry.entry.value.place, Place::Log) { entry.entry.value.len } else { 0 };
-    i64::try_from(value.saturating_add(entry.key.bytes.len() as u64 + 96)).unwrap_or(i64::MAX)
+    log_bytes_of(&Old::of(entry))
+}
+
+#[inline]
+fn log_bytes_of(old: &Old) -> i64 {
+    let value = if matches!(old.entry.value.place, Place::Log) { old.entry.value.len } else { 0 };
+    i64::try_from(value.saturating_add(old.key_len as u64 + 96)).unwrap_or(i64::MAX)
 }
 
 fn remove(store: &mut dyn Store, hash: u64, old: &OwnedEntry, at: At) {
-    discount(store, &old.as_ref());
-    store.put(hash, EntryRef { key: old.key.as_ref(), tag: None, entry: Entry::tombstone(at.version) });
+    discount(store, &Old::of(&old.as_ref()));
+    store.put(hash, EntryRef { key: old.key.as_ref(), tag: None, entry: Entry::tombstone(at.version) }, None);
 }
 
 fn incr(store: &mut dyn Store, key: KeyRef<'_>, (delta, default): (Number, Option<Number>), now: f64, at: At) -> Outcome {
@@ -266,8 +295,9 @@ fn incr(store: &mut dyn Store, key: KeyRef<'_>, (delta, default): (Number, Optio
         (Some(old), None) => (old.key.as_ref(), None),
         (None, _) => (key, None),
     };
-    replace(store, hash, EntryRef { key, tag, entry }, old.as_ref());
-    let expired = if live.is_none() { remains(old) } else { None };
+    let replaced = old.as_ref().map(|old| Old::of(&old.as_ref()));
+    replace(store, hash, EntryRef { key, tag, entry }, None, replaced.as_ref());
+    let expired = if live.is_none() { old.filter(|old| remains(&old.entry)).map(Box::new) } else { None };
     Outcome::Counted(sum, expired)
 }
 
@@ -286,7 +316,7 @@ fn touch(store: &mut dyn Store, key: KeyRef<'_>, expire: f64, now: f64, at: At) 
     let hash = key.hash();
     let Some(old) = store.find(hash, key).filter(|old| !old.entry.is_expired(now)) else { return Outcome::Missing };
     let entry = Entry { expire_time: expire, version: at.version, ..old.entry };
-    replace(store, hash, EntryRef { entry, ..old.as_ref() }, Some(&old));
+    replace(store, hash, EntryRef { entry, ..old.as_ref() }, None, Some(&Old::of(&old.as_ref())));
     Outcome::Touched
 }
 
@@ -296,7 +326,7 @@ fn access(store: &mut dyn Store, key: KeyRef<'_>, count: u32, last: f64) {
     let Some(old) = store.find(hash, key) else { return };
     let access_count = if count == 0 { 0 } else { old.entry.access_count.saturating_add(count) };
     let entry = Entry { access_count, access_time: last.max(old.entry.access_time), ..old.entry };
-    store.put(hash, EntryRef { entry, ..old.as_ref() });
+    store.put(hash, EntryRef { entry, ..old.as_ref() }, None);
 }
 
 /// A queue's key for a number, and the keys around all of its own.
@@ -343,9 +373,9 @@ fn push(store: &mut dyn Store, prefix: Option<&str>, front: bool, item: &Item<'_
     };
     let key = queue.key(number);
     let hash = key.as_ref().hash();
-    let old = store.find(hash, key.as_ref());
-    put_item(store, hash, key.as_ref(), item, at, old.as_ref());
-    Outcome::Pushed(key, remains(old))
+    let old = store.look(hash, key.as_ref());
+    let gone = put_item(store, hash, key.as_ref(), item, at, old.as_ref());
+    Outcome::Pushed(key, gone)
 }
 
 /// Removes from the end of a queue until something was there that had not expired.

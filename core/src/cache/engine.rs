@@ -18,7 +18,7 @@ use crate::compaction::FoldFiles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::marker::Mode;
 use crate::format::{BodyBuilder, Marker};
-use crate::index::RunFiles;
+use crate::index::{Doorkeeper, RunFiles};
 use crate::log::local::LocalLog;
 use crate::log::{Commit, Cursor, Log, Progress, Proposal, Published, Replay};
 use crate::publish::Replayed;
@@ -67,6 +67,8 @@ pub(crate) struct Engine {
     /// Reads that met damaged bytes.
     pub(crate) damaged: AtomicU64,
     pub(crate) accesses: Accesses,
+    /// Which keys of the runs are looked up again and again.
+    pub(crate) doorkeeper: Doorkeeper,
     pub(crate) group: Group,
     pub(crate) maintenance: Maintenance,
     pub(crate) worker: Worker,
@@ -243,13 +245,18 @@ impl Engine {
         let Some((manifest, at)) = checkpoint else { return };
         let target = cursor.position;
         let bucket_bits = read(&self.state).bucket_bits;
-        let mut again = manifest.cursor;
+        let from = manifest.cursor;
+        let mut again = from;
         let Ok(mut state) = State::of(manifest, at, Arc::clone(&self.files), bucket_bits) else { return };
         if self.replay_into(&mut state, &mut again, deadline).is_err() || again.position < target {
             return;
         }
-        state.inherit(&read(&self.state));
-        self.install(state, again);
+        let mut current = write(&self.state);
+        state.inherit(&current);
+        state.take_over(&mut current, from.position);
+        *current = state;
+        self.replayed.reached(again.position);
+        drop(current);
         *cursor = again;
     }
 
@@ -343,8 +350,14 @@ impl Engine {
         let durable = self.options.durability == Durability::Host;
         let mut cursor = self.lock_cursor(deadline)?;
         loop {
-            self.mend_state(&mut cursor, deadline)?;
-            let checkpoint = read(&self.state).checkpoint_at;
+            let (broken, checkpoint) = {
+                let state = read(&self.state);
+                (state.broken.is_some(), state.checkpoint_at)
+            };
+            if broken {
+                self.reload(&mut cursor, deadline)?;
+                continue;
+            }
             let proposal = Proposal { body, decided_on, durable, quiet, checkpoint };
             let mut live = Live { engine: self, applied: Applied::default(), checkpoint: None };
             let published = self.log.publish(&mut cursor, proposal, &mut live, deadline);

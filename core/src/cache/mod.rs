@@ -28,6 +28,7 @@ mod write;
 pub use companion::Companion;
 pub use handle::Cache;
 pub use options::{BLOB_LEN_MIN_DEFAULT, Durability, EvictionPolicy, Options, ProfileOverride, Setting, Tuning};
+pub use read::Got;
 pub use value::{Hit, Put, PutData, Value, ValueReader};
 pub use walk::{KeyOrder, Keys};
 pub use write::{Change, Changed};

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::marker::{MARKER_LEN, Mode};
 use crate::format::wire::Malformed;
 use crate::format::{BodyBuilder, Marker, Record};
-use crate::index::{Access, RunFiles, VfsRunDir};
+use crate::index::{Access, Doorkeeper, RunFiles, VfsRunDir};
 use crate::log::local::{LocalLog, LocalOptions};
 use crate::log::shared::{SharedLog, SharedOptions};
 use crate::log::{Cursor, Log};
@@ -292,6 +292,7 @@ fn build(
         misses: AtomicU64::new(0),
         damaged: AtomicU64::new(0),
         accesses: Accesses::default(),
+        doorkeeper: Doorkeeper::default(),
         group: Group::default(),
         maintenance: Maintenance::default(),
         worker: Worker::default(),

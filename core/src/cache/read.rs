@@ -3,6 +3,7 @@
 use crate::cache::engine::Engine;
 use crate::cache::manifest::FoldRef;
 use crate::cache::options::Setting;
+use crate::cache::state::State;
 use crate::cache::value::{Hit, Value};
 use crate::cache::{Attempt, Cache};
 use crate::clock::Deadline;
@@ -10,8 +11,8 @@ use crate::compaction::FoldFiles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Entry, EntryRef, OwnedEntry};
 use crate::format::wire::checksum;
-use crate::format::{KeyRef, Place};
-use crate::index::Lookup;
+use crate::format::{Codec, KeyRef, Place, ValueKind};
+use crate::index::{Delta, Layers, Lookup, Row};
 use crate::log::Bytes;
 use crate::sync::{Ordering, read};
 use std::time::Duration;
@@ -21,47 +22,91 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// An entry as it was found, with what it takes to read its value.
 struct FoundEntry {
+    hash: u64,
     entry: Entry,
     /// Bytes of key and tag: a folded item's value lies behind them.
     key_and_tag: u64,
-    fold: Option<crate::cache::manifest::FoldRef>,
-    noted: bool,
+    fold: Option<FoldRef>,
+    /// It was found in a run.
+    in_run: bool,
+}
+
+/// What a look-up found.
+enum Looked<T> {
+    Missing,
+    /// What the caller made of a value in memory.
+    Made(T),
+    /// The value has to be read.
+    Found(FoundEntry),
+}
+
+/// What the settings want to know of reads.
+#[derive(Clone, Copy)]
+struct Counted {
+    statistics: bool,
+    accesses: bool,
 }
 
 impl Engine {
-    /// Looks a key up in what was replayed.
+    /// Looks a key up in what was replayed. `make` makes something of a value whose bytes are in memory, or nothing: then it is found like any
+    /// other. It must not wait, for the state is locked meanwhile.
     #[inline]
-    fn lookup(&self, key: KeyRef<'_>) -> Result<(Option<FoundEntry>, bool)> {
+    fn lookup<T>(&self, key: KeyRef<'_>, make: impl FnOnce(Row<'_>) -> Option<T>) -> Result<(Looked<T>, Counted)> {
         let hash = key.hash();
         let state = read(&self.state);
-        let statistics = state.tuning.statistics;
-        let deltas = [&state.delta];
-        match state.layers(&deltas).lookup(hash, key)? {
+        let counted = Counted { statistics: state.tuning.statistics, accesses: state.tuning.policy.needs_accesses() };
+        let looked = match state.delta.get(hash, key) {
+            Some(row) if row.is_tombstone() || self.has_passed(row.expire_time()) => Looked::Missing,
+            Some(row) => match make(row) {
+                Some(made) => Looked::Made(made),
+                None => Looked::Found(found_entry(&state, hash, &row.as_ref(), false)),
+            },
+            None => self.lookup_runs(&state, hash, key)?,
+        };
+        Ok((looked, counted))
+    }
+
+    fn lookup_runs<T>(&self, state: &State, hash: u64, key: KeyRef<'_>) -> Result<Looked<T>> {
+        match state.layers(&[]).lookup_runs(hash, key)? {
             Lookup::Found(found) => {
                 let found = found.as_ref();
-                let entry = found.entry;
-                if entry.expire_time < f64::INFINITY && entry.is_expired(self.clock.wall()) {
-                    return Ok((None, statistics));
-                }
-                let fold = if matches!(entry.value.place, Place::Log) { FoldFiles::covering(&state.folds, entry.addr) } else { None };
-                let noted = state.tuning.policy.needs_accesses();
-                let key_and_tag = (found.key.bytes.len() + found.tag.map_or(0, |t| t.bytes.len())) as u64;
-                Ok((Some(FoundEntry { entry, key_and_tag, fold, noted }), statistics))
+                let passed = self.has_passed(found.entry.expire_time);
+                Ok(if passed { Looked::Missing } else { Looked::Found(found_entry(state, hash, &found, true)) })
             }
-            Lookup::Missing => Ok((None, statistics)),
+            Lookup::Missing => Ok(Looked::Missing),
             Lookup::Damaged(error) => Err(error),
+        }
+    }
+
+    /// Returns whether an expiry is over.
+    #[inline]
+    fn has_passed(&self, expire_time: f64) -> bool {
+        expire_time < f64::INFINITY && expire_time <= self.clock.wall()
+    }
+
+    /// Keeps an entry of a run, with the checked bytes of its value, in memory if it is looked up often (local mode: a copy of what others may
+    /// find damaged must not outlive the next checkpoint, and there it does not).
+    fn remember(&self, key: KeyRef<'_>, found: &FoundEntry, value: &Value) {
+        let bytes = value.in_memory().unwrap_or(&[]);
+        let meta = found.entry.value;
+        let is_short = bytes.len() <= Delta::VALUE_LEN_MAX && meta.codec == Codec::None && !matches!(meta.place, Place::Blob(_));
+        if !is_short || !self.is_local() || !self.doorkeeper.knows(found.hash) {
+            return;
+        }
+        let Ok(mut state) = self.state.try_write() else { return };
+        let State { delta, levels, files, .. } = &mut *state;
+        // The state may be another by now: what the runs say under this very lock counts.
+        if let Ok(Lookup::Found(now)) = (Layers { deltas: &[], levels, files }).lookup_runs(found.hash, key) {
+            let now = now.as_ref();
+            if now.entry.value == meta && now.entry.addr == found.entry.addr {
+                delta.copy(found.hash, now, Some(bytes));
+            }
         }
     }
 
     /// Reads the value of an entry.
     #[inline]
-    pub(crate) fn value_of(
-        &self,
-        entry: &Entry,
-        key_and_tag: u64,
-        fold: Option<&crate::cache::manifest::FoldRef>,
-        deadline: Deadline,
-    ) -> Result<Value> {
+    pub(crate) fn value_of(&self, entry: &Entry, key_and_tag: u64, fold: Option<&FoldRef>, deadline: Deadline) -> Result<Value> {
         let meta = entry.value;
         match meta.place {
             Place::Inline(_) => Ok(Value::inline(meta)),
@@ -78,6 +123,19 @@ impl Engine {
         }
     }
 
+    /// Reads the value of an entry, unless it takes a file of its own or is damaged: then the caller may wait.
+    fn try_value_of(&self, key: KeyRef<'_>, found: &FoundEntry) -> Option<Value> {
+        if matches!(found.entry.value.place, Place::Blob(_)) {
+            return None;
+        }
+        // Mapped memory: nothing to wait for.
+        let value = self.value_of(&found.entry, found.key_and_tag, found.fold.as_ref(), Deadline::NEVER).ok()?;
+        if found.in_run {
+            self.remember(key, found, &value);
+        }
+        Some(value)
+    }
+
     #[inline]
     fn checked(&self, meta: crate::format::ValueMeta, bytes: Bytes) -> Result<Value> {
         if checksum(&bytes, self.marker.seed()) == meta.sum {
@@ -91,13 +149,22 @@ impl Engine {
     /// it is believed on the second look.
     pub(super) fn get(&self, key: KeyRef<'_>, deadline: Deadline) -> Result<Option<Value>> {
         for last in [false, true] {
-            let looked_up = if last { self.patiently(deadline, || self.lookup(key)) } else { self.lookup(key) };
+            let look = || self.lookup(key, Value::kept);
+            let looked_up = if last { self.patiently(deadline, look) } else { look() };
             let result = match &looked_up {
-                Ok((Some(found), _)) => {
+                Ok((Looked::Found(found), _)) => {
                     let value = || self.value_of(&found.entry, found.key_and_tag, found.fold.as_ref(), deadline);
-                    if last { self.patiently(deadline, value) } else { value() }.map(Some)
+                    let value = if last { self.patiently(deadline, value) } else { value() };
+                    value
+                        .inspect(|value| {
+                            if found.in_run {
+                                self.remember(key, found, value);
+                            }
+                        })
+                        .map(Some)
                 }
-                Ok((None, _)) => Ok(None),
+                Ok((Looked::Made(value), _)) => Ok(Some(value.clone())),
+                Ok((Looked::Missing, _)) => Ok(None),
                 Err(error) => Err(error.clone()),
             };
             match result {
@@ -114,8 +181,9 @@ impl Engine {
                 }
                 Err(error) => return Err(error),
                 Ok(value) => {
-                    let found = looked_up.as_ref().ok().and_then(|(found, _)| found.as_ref());
-                    self.count(key, found, looked_up.as_ref().is_ok_and(|(_, statistics)| *statistics));
+                    if let Ok((_, counted)) = looked_up {
+                        self.count(key, value.is_some(), counted);
+                    }
                     return Ok(value);
                 }
             }
@@ -124,12 +192,12 @@ impl Engine {
     }
 
     #[inline]
-    fn count(&self, key: KeyRef<'_>, found: Option<&FoundEntry>, statistics: bool) {
-        if statistics {
-            let counter = if found.is_some() { &self.hits } else { &self.misses };
+    fn count(&self, key: KeyRef<'_>, hit: bool, counted: Counted) {
+        if counted.statistics {
+            let counter = if hit { &self.hits } else { &self.misses };
             counter.fetch_add(1, Ordering::Relaxed);
         }
-        if found.is_some_and(|f| f.noted) && self.accesses.note(key, self.clock.wall()) {
+        if hit && counted.accesses && self.accesses.note(key, self.clock.wall()) {
             self.maintenance.accesses_wait();
         }
     }
@@ -214,6 +282,22 @@ impl Engine {
     }
 }
 
+fn found_entry(state: &State, hash: u64, found: &EntryRef<'_>, in_run: bool) -> FoundEntry {
+    let entry = found.entry;
+    let fold = if matches!(entry.value.place, Place::Log) { FoldFiles::covering(&state.folds, entry.addr) } else { None };
+    let key_and_tag = (found.key.bytes.len() + found.tag.map_or(0, |t| t.bytes.len())) as u64;
+    FoundEntry { hash, entry, key_and_tag, fold, in_run }
+}
+
+/// What [`Cache::try_get_with`] got.
+#[derive(Debug)]
+pub enum Got<T> {
+    /// What the caller made of it.
+    Made(T),
+    /// The value.
+    Value(Value),
+}
+
 impl Cache {
     /// Returns the value of a key, or `None` if it has none, it has expired, or its bytes are damaged (which is counted).
     ///
@@ -236,27 +320,39 @@ impl Cache {
     ///
     /// # Errors
     /// `Io`, `Closed`.
-    #[inline]
     pub fn try_get(&self, key: KeyRef<'_>) -> Result<Attempt<Option<Value>>> {
+        let never = |_, _: &[u8]| None::<()>;
+        Ok(match self.try_get_with(key, never)? {
+            Attempt::Done(Some(Got::Value(value))) => Attempt::Done(Some(value)),
+            Attempt::Done(_) => Attempt::Done(None),
+            Attempt::WouldBlock => Attempt::WouldBlock,
+        })
+    }
+
+    /// As [`Self::try_get`], for callers that make something else of the value: `make` is called with what a short value that is in memory
+    /// means, and its bytes, and may decline. It must not wait, nor use the cache.
+    ///
+    /// # Errors
+    /// `Io`, `Closed`.
+    #[inline]
+    pub fn try_get_with<T>(&self, key: KeyRef<'_>, make: impl FnOnce(ValueKind, &[u8]) -> Option<T>) -> Result<Attempt<Option<Got<T>>>> {
         let engine = self.engine()?;
         engine.check_open()?;
         if !engine.is_local() || engine.transaction.is_mine() || !engine.try_freshen()? {
             return Ok(Attempt::WouldBlock);
         }
-        let Ok((found, statistics)) = engine.lookup(key) else { return Ok(Attempt::WouldBlock) };
-        let value = match &found {
-            Some(found) if matches!(found.entry.value.place, Place::Blob(_)) => return Ok(Attempt::WouldBlock),
-            Some(found) => {
-                let deadline = Deadline::NEVER; // mapped memory: nothing to wait for
-                match engine.value_of(&found.entry, found.key_and_tag, found.fold.as_ref(), deadline) {
-                    Ok(value) => Some(value),
-                    Err(_) => return Ok(Attempt::WouldBlock),
-                }
-            }
-            None => None,
+        let make = |row: Row<'_>| row.value().and_then(|(kind, bytes)| make(kind, bytes));
+        let Ok((looked, counted)) = engine.lookup(key, make) else { return Ok(Attempt::WouldBlock) };
+        let got = match looked {
+            Looked::Made(made) => Some(Got::Made(made)),
+            Looked::Missing => None,
+            Looked::Found(found) => match engine.try_value_of(key, &found) {
+                Some(value) => Some(Got::Value(value)),
+                None => return Ok(Attempt::WouldBlock),
+            },
         };
-        engine.count(key, found.as_ref(), statistics);
-        Ok(Attempt::Done(value))
+        engine.count(key, got.is_some(), counted);
+        Ok(Attempt::Done(got))
     }
 
     /// Returns a key's value with its expiry and tag.
@@ -310,8 +406,8 @@ impl Cache {
         if !engine.is_local() || engine.transaction.is_mine() || !engine.try_freshen()? {
             return Ok(Attempt::WouldBlock);
         }
-        match engine.lookup(key) {
-            Ok((found, _)) => Ok(Attempt::Done(found.is_some())),
+        match engine.lookup(key, |_| Some(())) {
+            Ok((looked, _)) => Ok(Attempt::Done(!matches!(looked, Looked::Missing))),
             Err(_) => Ok(Attempt::WouldBlock),
         }
     }

@@ -1,6 +1,6 @@
 //! The state of a cache as one process knows it: a checkpoint's index and totals, and what was replayed since.
 
-use crate::cache::apply::{At, Outcome, Store, Tracks, apply};
+use crate::cache::apply::{At, Old, Outcome, Store, Tracks, apply};
 use crate::cache::maintain::named;
 use crate::cache::manifest::{Counters, FoldNote, FoldRef, Manifest, Usage};
 use crate::cache::options::{EvictionPolicy, Setting, Tuning};
@@ -139,6 +139,22 @@ impl State {
             Lookup::Found(found) => Ok(Some(found.to_owned())),
             Lookup::Missing => Ok(None),
             Lookup::Damaged(error) => Err(error),
+        }
+    }
+
+    /// Returns whether nothing that was damaged ever kept this state from knowing what others know.
+    fn is_undamaged(&self) -> bool {
+        self.damaged_commits == 0 && self.damaged_lookups == 0 && self.broken.is_none()
+    }
+
+    /// Takes over what the state before this one has in memory of entries that did not change since the checkpoint that this one was
+    /// made of, at `from`. Both have replayed the same commits; unless both agree, nothing is taken.
+    pub(crate) fn take_over(&mut self, before: &mut Self, from: u64) {
+        let agrees = before.position == self.position && before.counters == self.counters && before.usage == self.usage;
+        let undamaged = before.is_undamaged() && self.is_undamaged();
+        if agrees && undamaged && self.files.are_mapped() && self.levels.is_flush_of(&before.levels) {
+            let older = std::mem::take(&mut before.delta);
+            self.delta.rise_from(older, from);
         }
     }
 
@@ -320,12 +336,17 @@ impl State {
         }
         if manifest.cursor.position == at {
             let (levels, agrees) = (self.levels.clone(), manifest.counters == self.counters);
+            let knows_all = agrees && self.is_undamaged() && manifest.usage == self.usage;
             // One that cannot be read is no checkpoint: the state stays as it was replayed.
             if self.adopt(manifest, at).is_ok() {
                 if agrees {
                     self.levels.inherit(&levels, Some(&self.delta));
                 }
-                self.delta.clear();
+                if knows_all && self.files.are_mapped() && self.levels.is_flush_of(&levels) {
+                    self.delta.settle();
+                } else {
+                    self.delta.clear();
+                }
             }
             return None;
         }
@@ -381,11 +402,32 @@ impl Store for MainStore<'_> {
     }
 
     #[inline]
-    fn put(&mut self, hash: u64, entry: EntryRef<'_>) {
-        if entry.entry.expire_time < self.state.expire_floor {
-            self.state.expire_floor = entry.entry.expire_time;
+    fn look(&mut self, hash: u64, key: KeyRef<'_>) -> Option<Old> {
+        let looked = match self.state.layers(&[&self.state.delta]).lookup(hash, key) {
+            Ok(Lookup::Found(found)) => Ok(Some(Old::of(&found.as_ref()))),
+            Ok(Lookup::Missing) => Ok(None),
+            Ok(Lookup::Damaged(error)) | Err(error) => Err(error),
+        };
+        looked.unwrap_or_else(|error| {
+            self.state.missed(error);
+            None
+        })
+    }
+
+    #[inline]
+    fn put(&mut self, hash: u64, entry: EntryRef<'_>, value: Option<&[u8]>) {
+        let state = &mut *self.state;
+        if entry.entry.expire_time < state.expire_floor {
+            state.expire_floor = entry.entry.expire_time;
         }
-        self.state.delta.put(hash, entry);
+        if entry.entry.tombstone && !state.layers(&[]).runs_may_hold(hash) {
+            // Nothing else says anything of the key, so nothing need say that it is gone.
+            state.delta.remove(hash, entry.key);
+            return;
+        }
+        let seed = state.files.seed();
+        let is_right = |bytes: &&[u8]| bytes.len() <= Delta::VALUE_LEN_MAX && checksum(bytes, seed) == entry.entry.value.sum;
+        state.delta.put_with(hash, entry, value.filter(is_right));
     }
 
     fn edge(&mut self, lower: KeyRef<'_>, upper: KeyRef<'_>, direction: Direction) -> Option<OwnedEntry> {

@@ -5,7 +5,7 @@
 //! right after the state that it was decided on.
 
 use crate::cache::Cache;
-use crate::cache::apply::{At, Outcome, Store, THIS_COMMIT, apply, excluded};
+use crate::cache::apply::{At, Old, Outcome, Store, THIS_COMMIT, apply, excluded};
 use crate::cache::engine::Engine;
 use crate::cache::manifest::Counters;
 use crate::cache::state::State;
@@ -120,7 +120,12 @@ impl Store for OverlayStore<'_> {
         find(self.open, self.base, hash, key).ok().flatten()
     }
 
-    fn put(&mut self, hash: u64, entry: EntryRef<'_>) {
+    fn look(&mut self, hash: u64, key: KeyRef<'_>) -> Option<Old> {
+        self.find(hash, key).map(|found| Old::of(&found.as_ref()))
+    }
+
+    fn put(&mut self, hash: u64, entry: EntryRef<'_>, _value: Option<&[u8]>) {
+        // Its bytes lie with the records of the transaction until that is committed.
         self.open.delta.put(hash, entry);
     }
 
@@ -148,7 +153,7 @@ impl Store for OverlayStore<'_> {
 
 fn find(open: &Open, base: &State, hash: u64, key: KeyRef<'_>) -> Result<Option<OwnedEntry>> {
     if let Some(entry) = open.delta.get(hash, key) {
-        return Ok((!entry.entry.tombstone).then(|| entry.clone()));
+        return Ok((!entry.is_tombstone()).then(|| entry.as_ref().to_owned()));
     }
     if open.cleared {
         return Ok(None);

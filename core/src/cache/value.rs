@@ -4,6 +4,7 @@ use crate::blob::{BlobReader, Blobs};
 use crate::codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{Codec, Key, KeyRef, Number, ValueKind, ValueMeta};
+use crate::index::Row;
 use crate::log::Bytes;
 use std::borrow::Cow;
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -31,6 +32,20 @@ impl Value {
     /// Wraps stored bytes whose checksum was found right.
     pub(crate) const fn checked(meta: ValueMeta, bytes: Bytes) -> Self {
         Self { meta, data: Data::Bytes(bytes) }
+    }
+
+    /// Copies a value whose bytes are kept in memory, where they were checked.
+    pub(crate) fn kept(row: Row<'_>) -> Option<Self> {
+        let (_, bytes) = row.value()?;
+        Some(Self { meta: row.as_ref().entry.value, data: Data::Bytes(Bytes::from(bytes)) })
+    }
+
+    /// Returns the stored bytes, if they are in memory.
+    pub(crate) fn in_memory(&self) -> Option<&[u8]> {
+        match &self.data {
+            Data::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
     }
 
     pub(crate) fn blob(meta: ValueMeta, blobs: &Blobs, id: u64) -> Result<Self> {

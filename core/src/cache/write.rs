@@ -194,10 +194,11 @@ impl Engine {
 
     /// Adds the removal of what expired and of what is over the size limit.
     fn add_victims(&self, body: &mut BodyBuilder, now: f64, more: u64) {
-        let due = {
+        let (due, notes_accesses) = {
             let state = read(&self.state);
             let expired = state.counters.expiring > 0 && now > state.expire_floor;
-            state.tuning.cull_limit > 0 && (expired || self.is_over_limit(&state, more))
+            let due = state.tuning.cull_limit > 0 && (expired || self.is_over_limit(&state, more));
+            (due, state.tuning.policy.needs_accesses())
         };
         if due && body.has_room_for(64 << 10) {
             self.maintenance.evicts(self);
@@ -205,7 +206,7 @@ impl Engine {
                 body.push(&Record::Remove(cause, victims.list()));
             }
         }
-        if let Some(accesses) = self.maintenance.take_accesses(self) {
+        if notes_accesses && let Some(accesses) = self.maintenance.take_accesses(self) {
             body.push(&Record::Accessed(accesses.list()));
         }
     }

@@ -349,6 +349,14 @@ impl BodyBuilder {
         checksum(self.head(), seed)
     }
 
+    /// Returns the body as whoever replays it reads it, with no byte looked at again.
+    #[must_use]
+    #[inline]
+    pub fn as_body(&self) -> Body<'_> {
+        let head = self.head();
+        Body { head: &head[PREFIX_LEN..], values: &self.values, count: self.count, values_offset: head.len() }
+    }
+
     /// Appends the whole body to `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.head());
@@ -738,6 +746,8 @@ mod tests {
         builder.write_to(&mut bytes);
         assert_eq!(bytes.len(), builder.len());
         let body = Body::parse(&bytes).unwrap();
+        let own = builder.as_body();
+        assert_eq!((own.head, own.values, own.count, own.values_offset), (body.head, body.values, body.count, body.values_offset));
         let mut again = BodyBuilder::default();
         for (record, offset) in body.records() {
             if let Record::Set(_, item) | Record::Push { item, .. } = record {

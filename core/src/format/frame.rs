@@ -123,19 +123,37 @@ fn seed_of(header: &[u8], decided_on: Option<u64>, seed: u64) -> u64 {
     checksum(header, seed ^ decided_on.map_or(0, |d| d.wrapping_add(1)))
 }
 
+/// A frame's encoded header: what comes before the body.
+#[derive(Debug, Clone, Copy)]
+pub struct Header {
+    bytes: [u8; FRAME_HEADER_LEN + 8],
+    len: usize,
+}
+
+impl std::ops::Deref for Header {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
 /// Returns a frame's header (with `decided-on`) and its checksum; the body's parts follow it.
 #[must_use]
-pub fn encode_header(body: &BodyBuilder, position: u64, previous: u64, decided_on: Option<u64>, seed: u64) -> (Vec<u8>, u64) {
+#[inline]
+pub fn encode_header(body: &BodyBuilder, position: u64, previous: u64, decided_on: Option<u64>, seed: u64) -> (Header, u64) {
     let flags = if decided_on.is_some() { DECIDED } else { 0 };
-    let header = header_of(frame_len(body, decided_on.is_some()), flags, position, previous);
-    let sum = body.head_sum(seed_of(&header, decided_on, seed)) & !SEAL_BIT;
-    let mut out = Vec::with_capacity(FRAME_HEADER_LEN + 8);
-    out.extend_from_slice(&header);
-    out.put_u64(sum);
+    let fields = header_of(frame_len(body, decided_on.is_some()), flags, position, previous);
+    let sum = body.head_sum(seed_of(&fields, decided_on, seed)) & !SEAL_BIT;
+    let mut header = Header { bytes: [0; FRAME_HEADER_LEN + 8], len: FRAME_HEADER_LEN };
+    header.bytes[..fields.len()].copy_from_slice(&fields);
+    header.bytes[fields.len()..FRAME_HEADER_LEN].copy_from_slice(&sum.to_le_bytes());
     if let Some(position) = decided_on {
-        out.put_u64(position);
+        header.bytes[FRAME_HEADER_LEN..].copy_from_slice(&position.to_le_bytes());
+        header.len += 8;
     }
-    (out, sum)
+    (header, sum)
 }
 
 /// Returns the frame that seals a segment, and its checksum.
@@ -199,7 +217,8 @@ mod tests {
         let mut body = BodyBuilder::default();
         body.push(&Record::Clear);
         for decided_on in [None, Some(640)] {
-            let (mut bytes, sum) = encode_header(&body, 640, 7, decided_on, 9);
+            let (header, sum) = encode_header(&body, 640, 7, decided_on, 9);
+            let mut bytes = header.to_vec();
             body.write_to(&mut bytes);
             assert_eq!(bytes.len(), frame_len(&body, decided_on.is_some()));
             let frame = Frame::parse(&bytes, 640, 9).unwrap();

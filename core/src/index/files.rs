@@ -105,6 +105,12 @@ impl RunFiles {
         self.seed
     }
 
+    /// Returns whether they are mapped: on a local drive.
+    #[must_use]
+    pub const fn are_mapped(&self) -> bool {
+        self.pager.is_none()
+    }
+
     /// Returns the file of a slice.
     ///
     /// # Errors

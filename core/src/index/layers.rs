@@ -1,6 +1,6 @@
 //! Deltas over runs, newest first: what a key is now.
 
-use super::delta::Delta;
+use super::delta::{Delta, Row};
 use super::files::RunFiles;
 use super::levels::{Levels, Run, Slice};
 use super::run::{Fault, Hit};
@@ -25,7 +25,7 @@ pub struct Layers<'a> {
 #[derive(Debug, Clone)]
 pub enum Found<'a> {
     /// In a delta.
-    Delta(&'a OwnedEntry),
+    Delta(Row<'a>),
     /// In a run.
     Run(Hit<'a>),
 }
@@ -78,8 +78,8 @@ impl<'a> Layers<'a> {
     #[inline]
     pub fn lookup(&self, hash: u64, key: KeyRef<'_>) -> Result<Lookup<'a>> {
         for delta in self.deltas {
-            if let Some(e) = delta.get(hash, key) {
-                return Ok(if e.entry.tombstone { Lookup::Missing } else { Lookup::Found(Found::Delta(e)) });
+            if let Some(row) = delta.get(hash, key) {
+                return Ok(if row.is_tombstone() { Lookup::Missing } else { Lookup::Found(Found::Delta(row)) });
             }
         }
         self.lookup_runs(hash, key)
@@ -124,7 +124,7 @@ impl<'a> Layers<'a> {
 
     /// Returns what the first `deltas` deltas and the first `runs` runs say of a key.
     pub(super) fn shadow(&self, deltas: usize, runs: usize, hash: u64, key: KeyRef<'_>) -> Result<Shadow> {
-        if self.deltas.iter().take(deltas).any(|delta| delta.get(hash, key).is_some()) {
+        if self.deltas.iter().take(deltas).any(|delta| delta.hides(hash, key)) {
             return Ok(Shadow::Shadowed);
         }
         for run in self.levels.runs.iter().take(runs) {

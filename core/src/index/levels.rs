@@ -211,6 +211,13 @@ impl Levels {
         Self::of(std::iter::once(run).chain(self.runs.iter().cloned()).collect())
     }
 
+    /// Returns whether this is `before`, perhaps with one run on top: what a flush makes of it.
+    #[must_use]
+    pub fn is_flush_of(&self, before: &Self) -> bool {
+        let more = self.runs.len().saturating_sub(before.runs.len());
+        more <= 1 && self.runs[more..] == before.runs[..]
+    }
+
     /// Appends the encoded list.
     ///
     /// # Panics

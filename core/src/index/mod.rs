@@ -9,6 +9,7 @@
 //! answers for something else.
 
 pub mod delta;
+mod doorkeeper;
 pub mod files;
 pub mod flush;
 pub mod layers;
@@ -22,7 +23,8 @@ pub mod run;
 mod starts;
 pub mod walk;
 
-pub use delta::Delta;
+pub use delta::{Delta, Row};
+pub use doorkeeper::Doorkeeper;
 pub use files::{Access, RunDir, RunFiles, VfsRunDir, file_name};
 pub use flush::flush;
 pub use layers::{Found, Layers, Lookup};

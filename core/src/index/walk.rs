@@ -4,13 +4,13 @@
 //! stay the same it goes on where it was; when they have changed it finds its place again. It gives each entry that stays in its
 //! place exactly once; one that moves meanwhile is given where it is met.
 
+use super::delta::Row;
 use super::files::RunFiles;
 use super::layers::{Found, Layers, Shadow};
 use super::levels::{Levels, Slice};
 use super::order::{Direction, Position, Span};
 use super::run::{Fault, RunFile};
 use crate::error::Result;
-use crate::format::entry::OwnedEntry;
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -295,8 +295,9 @@ impl<'a> Layers<'a> {
                 && delta_first
             {
                 walker.rest.cut(walker.direction, position.clone());
-                let hash = if depth == 0 { 0 } else { e.key.as_ref().hash() };
-                if depth == 0 || self.shadow(depth, 0, hash, e.key.as_ref())? == Shadow::None {
+                let key = e.key();
+                let hash = if depth == 0 { 0 } else { key.hash() };
+                if depth == 0 || self.shadow(depth, 0, hash, key)? == Shadow::None {
                     return Ok(Some(Found::Delta(e)));
                 }
             } else if let Some(found) = self.take_head(walker)? {
@@ -306,7 +307,7 @@ impl<'a> Layers<'a> {
     }
 
     /// Returns the next entry of the deltas, of equal ones the newest.
-    fn first_in_deltas(&self, walker: &Walker) -> Option<(usize, &'a Position, &'a OwnedEntry)> {
+    fn first_in_deltas(&self, walker: &Walker) -> Option<(usize, &'a Position, Row<'a>)> {
         let mut best: Option<(usize, &Position, _)> = None;
         for (depth, delta) in self.deltas.iter().enumerate() {
             if let Some((position, e)) = delta.first(&walker.rest, walker.direction) {

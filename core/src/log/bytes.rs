@@ -30,6 +30,12 @@ impl Bytes {
     }
 }
 
+impl From<&[u8]> for Bytes {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Inner::Heap { bytes: bytes.into(), offset: 0, len: bytes.len() })
+    }
+}
+
 impl From<Vec<u8>> for Bytes {
     fn from(bytes: Vec<u8>) -> Self {
         let len = bytes.len();

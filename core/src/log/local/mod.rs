@@ -255,7 +255,8 @@ impl LocalLog {
         self.segments.starts().into_iter().find(|s| *s > position).unwrap_or(end).min(end)
     }
 
-    /// Appends a frame at the cursor (which has replayed everything) and publishes it. The caller holds the lock.
+    /// Appends a frame at the cursor (which has replayed everything) and publishes it. Returns its position and the address of its body. The
+    /// caller holds the lock.
     fn append(&self, cursor: &mut Cursor, proposal: &Proposal<'_>) -> Result<(u64, u64)> {
         let len = frame::frame_len(proposal.body, proposal.decided_on.is_some());
         let segment = self.make_room(cursor, len)?;
@@ -302,7 +303,8 @@ impl LocalLog {
     }
 
     fn publish_locked(&self, cursor: &mut Cursor, proposal: &Proposal<'_>, replay: &mut dyn Replay) -> Result<Published> {
-        if self.replay_to(cursor, self.tail.end(), replay)? == Progress::Gone || !replay.is_sound() {
+        let end = self.tail.end();
+        if cursor.position != end && (self.replay_to(cursor, end, replay)? == Progress::Gone || !replay.is_sound()) {
             return Ok(Published::Behind);
         }
         let before = *cursor;
@@ -313,14 +315,9 @@ impl LocalLog {
                 return Err(error);
             }
         };
-        let segment =
-            self.segments.holding(position)?.ok_or_else(|| Error::new(ErrorKind::Damaged, "lost the segment of").at(&self.dir))?;
-        let bytes = segment.bytes(position, cursor.position).unwrap_or(&[]);
-        let frame = Frame::parse(bytes, position, self.seed)
-            .map_err(|why| Error::new(ErrorKind::Damaged, format!("{why}: just written to")).at(&segment.path))?;
-        if let Some(body) = frame.body {
-            replay.commit(&Commit { position, next: cursor.position, body, addr, decided_on: proposal.decided_on });
-        }
+        // What others read out of the frame is what it was made of.
+        let body = proposal.body.as_body();
+        replay.commit(&Commit { position, next: cursor.position, body, addr, decided_on: proposal.decided_on });
         Ok(Published::At(position))
     }
 
