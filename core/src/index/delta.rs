@@ -180,7 +180,7 @@ impl Delta {
         self.views = Default::default();
         for i in 0..self.cells.len() {
             let cell = &mut self.cells[i];
-            let is_older = cell.as_ref().entry.version < from;
+            let is_older = cell.entry().version < from;
             match cell.hold {
                 Hold::Free => {}
                 Hold::Copied if is_older => {}
@@ -219,8 +219,8 @@ impl Delta {
         self.far -= cell.far_len();
         self.copies -= usize::from(cell.hold == Hold::Copied);
         self.tombstones -= usize::from(cell.is_tombstone());
+        let (hash, entry) = (cell.hash, *cell.entry());
         cell.free();
-        let (hash, entry) = (cell.hash, cell.as_ref().entry);
         self.table.remove(hash, i);
         self.free.push(i);
         entry

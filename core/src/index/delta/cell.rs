@@ -185,6 +185,10 @@ impl Cell {
         EntryRef { key: self.key(), tag, entry: self.entry }
     }
 
+    pub(super) const fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
     pub(super) const fn is_tombstone(&self) -> bool {
         self.entry.tombstone
     }
