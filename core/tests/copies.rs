@@ -1,5 +1,5 @@
 //! What a process keeps in memory of short values and of entries in runs is a copy: it dies with the entry, whoever changes it.
-#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test: helpers panic, and look at real files")]
+#![expect(clippy::unwrap_used, reason = "a test: helpers panic")]
 
 use diskcache_core::clock::ManualClock;
 use diskcache_core::{Cache, ErrorKind, KeyRef, Number, Options, ProfileOverride, Put};
@@ -34,7 +34,7 @@ struct Subject {
 
 fn name(key: u64) -> String {
     // Every ninth key is too long for a cell.
-    if key % 9 == 0 { format!("{key}-{}", "long".repeat(60)) } else { format!("key-{key}") }
+    if key.is_multiple_of(9) { format!("{key}-{}", "long".repeat(60)) } else { format!("key-{key}") }
 }
 
 impl Subject {
@@ -109,7 +109,7 @@ impl Subject {
                 }
                 handle.delete(KeyRef::text(&text)).unwrap();
                 self.truth.remove(&key);
-                if action % 2 == 0 {
+                if action.is_multiple_of(2) {
                     handle.transact_commit().unwrap();
                 } else {
                     handle.transact_rollback().unwrap();
