@@ -52,6 +52,19 @@ why_no_uml() {
   [ -d /usr/lib/uml/modules ] || echo "no modules for linux.uml"
 }
 
+# The fonts that pages are looked at with.
+FONTS=/usr/share/fonts/truetype/dejavu
+
+# Prints why pages cannot be looked at in a browser here, or nothing.
+why_no_pages() {
+  if ! have chromium; then echo "no chromium (./ci/setup --pages installs it)"
+  elif ! have node; then echo "no node (./ci/setup --pages installs it)"
+  elif ! node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18 ? 1 : 0)'; then echo "node $(node --version) is older than 18"
+  elif [ ! -d "$FONTS" ]; then echo "no fonts in $FONTS (./ci/setup --pages installs them)"
+  elif [ ! -d "$STATE/pages/node_modules/playwright-core" ]; then echo "no playwright-core and axe-core from npm (./ci/setup --pages installs them)"
+  fi
+}
+
 # One hash of the content and the names of all files under the given paths.
 hash_of() {
   (cd "$ROOT" && find "$@" -type f ! -path '*/__pycache__/*' ! -path '*/.*_cache/*' ! -name '*.so' ! -name '*.pyc' -print0 2>/dev/null \

@@ -60,7 +60,7 @@ fn engine_card(report: &Report, engine: &EngineInfo) -> Markup {
     let of = |count: usize| format!("width:{:.2}%", 100.0 * count as f64 / tally.scenarios().max(1) as f64);
     html! {
         div.card {
-            h3 { (engine.title) " " small { (engine.version) } }
+            h2.sub { (engine.title) " " small { (engine.version) } }
             @if tally.scenarios() == 0 { p { "It was not run." } }
             @else {
                 div.bar aria-hidden="true" {

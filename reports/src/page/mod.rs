@@ -73,7 +73,7 @@ fn command(text: &str) -> Markup {
 
 /// Something that may be wider than the window: it scrolls within itself, also by keyboard.
 fn scroll(label: &str, content: &Markup) -> Markup {
-    html! { div.scroll role="region" aria-label=(label) tabindex="0" { (content) } }
+    html! { div.scroll role="group" aria-label=(label) tabindex="0" { (content) } }
 }
 
 fn class_and_words(verdict: Verdict) -> (&'static str, &'static str) {
