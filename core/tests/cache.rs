@@ -5,7 +5,7 @@ use diskcache_core::cache::{Change, Changed};
 use diskcache_core::clock::ManualClock;
 use diskcache_core::vfs::Vfs;
 use diskcache_core::vfs::mem::MemVfs;
-use diskcache_core::{Cache, ErrorKind, Hit, KeyOrder, KeyRef, Number, NumberKey, Options, ProfileOverride, Put, Setting};
+use diskcache_core::{Attempt, Cache, ErrorKind, Hit, KeyOrder, KeyRef, Number, NumberKey, Options, ProfileOverride, Put, Setting};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -334,4 +334,37 @@ fn values_that_share_an_address_are_all_found_in_a_fold() {
         assert_eq!(cache.get(KeyRef::text("large")).unwrap().unwrap().bytes().unwrap().len(), large.len());
         assert_eq!(cache.damaged_reads().unwrap(), 0);
     }
+}
+
+#[test]
+fn a_look_at_a_queue_that_never_waits_finds_what_one_that_may_wait_finds_or_says_that_it_would() {
+    for_both(|cache, _| {
+        let is_local = cache.options().profile == Some(ProfileOverride::Local);
+        let key_of = |hit: Option<Hit>| hit.map(|hit| (hit.key, hit.value.bytes().unwrap().into_owned()));
+        let looks = |expected: bool| {
+            for (prefix, front) in [(None, true), (None, false), (Some("jobs"), true), (Some("jobs"), false)] {
+                match cache.try_peek(prefix, front).unwrap() {
+                    Attempt::Done(found) if is_local && expected => {
+                        assert_eq!(key_of(found), key_of(cache.peek(prefix, front).unwrap()), "{prefix:?} {front}");
+                    }
+                    Attempt::WouldBlock => assert!(!is_local || !expected, "{prefix:?} {front}"),
+                    Attempt::Done(_) => panic!("it answered {prefix:?} {front} though it had to wait"),
+                }
+            }
+        };
+        looks(true);
+        for prefix in [None, Some("jobs")] {
+            for text in ["a", "b", "c"] {
+                cache.push(prefix, false, Put::text(text)).unwrap();
+            }
+        }
+        looks(true);
+        // Both ends: what has expired is to be removed (no other write does), a large value has to be read from its file.
+        cache.reset_setting("cull_limit", &Setting::Int(0)).unwrap();
+        for prefix in [None, Some("jobs")] {
+            cache.push(prefix, true, Put::text("over").expiring(-1.0)).unwrap();
+            cache.push(prefix, false, Put::bytes(&vec![7; 1 << 20])).unwrap();
+        }
+        looks(false);
+    });
 }

@@ -465,7 +465,7 @@ impl CacheBase {
 
     /// Returns the value at an end of the queue None, or `default` if it is empty.
     fn _peek_value<'py>(&self, py: Python<'py>, front: bool, default: Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(walk::peek(self, py, None, front, true)?.map_or(default, |((_, value), ..)| value))
+        Ok(walk::peek_value(self, py, front)?.unwrap_or(default))
     }
 
     /// Looks at the item that was inserted last or first, as `_pull`.

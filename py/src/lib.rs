@@ -38,6 +38,7 @@ mod native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("DEBUG_BUILD", cfg!(debug_assertions))?;
+        module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
         module.add("MIN_FILE_SIZE", crate::cache::BLOB_LEN_MIN_DEFAULT)
     }
 }

@@ -1,9 +1,8 @@
 //! Walks and sweeps: queues from either end, iteration of the keys, eviction by tag, `check`.
 
 use crate::base::CacheBase;
-use crate::cache::{Cache, Hit, KeyOrder, Keys};
+use crate::cache::{Hit, KeyOrder, Keys};
 use crate::{key, read, value};
-use diskcache_core::Result;
 use diskcache_core::format::Key;
 use diskcache_core::format::key::NumberValue;
 use pyo3::prelude::*;
@@ -34,7 +33,21 @@ pub(crate) fn pull<'py>(cache: &CacheBase, py: Python<'py>, prefix: Option<&str>
 
 /// Looks at an end of a queue.
 pub(crate) fn peek<'py>(cache: &CacheBase, py: Python<'py>, prefix: Option<&str>, front: bool, retry: bool) -> PyResult<Option<Item<'py>>> {
-    look(cache, py, retry, true, |engine| engine.peek(prefix, front))
+    looked(
+        cache,
+        py,
+        || peeked(cache, py, prefix, front, retry),
+        |hit, value| item(py, key::decode_plain(py, hit.key.as_ref())?, value, hit),
+    )
+}
+
+/// Looks at the value at an end of the queue None.
+pub(crate) fn peek_value<'py>(cache: &CacheBase, py: Python<'py>, front: bool) -> PyResult<Option<Bound<'py, PyAny>>> {
+    looked(cache, py, || peeked(cache, py, None, front, true), |_, value| Ok(value))
+}
+
+fn peeked(cache: &CacheBase, py: Python<'_>, prefix: Option<&str>, front: bool, retry: bool) -> PyResult<Option<Hit>> {
+    cache.attempt(py, retry, |engine| engine.try_peek(prefix, front), |engine| engine.peek(prefix, front))
 }
 
 /// Returns the key at `index` of a cache whose keys are integers without a gap, as those of the queue None are unless something was
@@ -59,7 +72,12 @@ pub(crate) fn queue_key(cache: &CacheBase, py: Python<'_>, index: i64) -> PyResu
 
 /// Looks at the item that was inserted last or first.
 pub(crate) fn peekitem<'py>(cache: &CacheBase, py: Python<'py>, last: bool, retry: bool) -> PyResult<Option<Item<'py>>> {
-    look(cache, py, retry, false, |engine| engine.peekitem(last))
+    looked(
+        cache,
+        py,
+        || cache.call(py, retry, |engine| engine.peekitem(last)),
+        |hit, value| item(py, key::decode(cache, py, hit.key.as_ref())?, value, hit),
+    )
 }
 
 /// Takes the item that was inserted last or first.
@@ -79,20 +97,20 @@ pub(crate) fn popitem<'py>(cache: &CacheBase, py: Python<'py>, last: bool, retry
     }
 }
 
-fn look<'py>(
+/// Makes something of what `look` finds, and of its value; looks again if that is gone when it is read.
+fn looked<'py, T>(
     cache: &CacheBase,
     py: Python<'py>,
-    retry: bool,
-    is_queue: bool,
-    verb: impl Fn(&Cache) -> Result<Option<Hit>> + Sync,
-) -> PyResult<Option<Item<'py>>> {
+    look: impl Fn() -> PyResult<Option<Hit>>,
+    make: impl Fn(&Hit, Bound<'py, PyAny>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
     const LOOKS_MAX: u32 = 16;
     for _ in 0..LOOKS_MAX {
         // What expired before it was removed.
-        let Some(hit) = cache.tidied(py, cache.call(py, retry, &verb))? else { return Ok(None) };
-        let Some(value) = read::hide_io(cache, py, value::decode(cache, py, &hit.value, false))? else { continue };
-        let key = if is_queue { key::decode_plain(py, hit.key.as_ref())? } else { key::decode(cache, py, hit.key.as_ref())? };
-        return item(py, key, value, &hit).map(Some);
+        let Some(hit) = cache.tidied(py, look())? else { return Ok(None) };
+        if let Some(value) = read::hide_io(cache, py, value::decode(cache, py, &hit.value, false))? {
+            return make(&hit, value).map(Some);
+        }
     }
     Ok(None)
 }

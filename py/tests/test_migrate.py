@@ -380,5 +380,15 @@ def test_help_says_what_there_is_and_what_the_status_means() -> None:
     whole = run()
     for name in ("migrate", "export", "import", "check", "stats"):
         assert f"  {name} " in whole
-        assert "exit status:" in run(name)
+        text = run(name)
+        assert "exit status:" in text
+        assert f"example:\n  python -m diskcache_rs {name} " in text
+        assert max(map(len, text.splitlines())) < 140
     assert "nothing is unpickled" in run("migrate")
+
+
+def test_the_version_is_that_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"diskcache_rs {diskcache_rs.__version__}\n")
+    assert diskcache_rs.__version__.split(".")[0].isdigit()

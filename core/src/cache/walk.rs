@@ -1,11 +1,12 @@
 //! Ordered walks: keys, queue ends, what expired, what a tag names, what the eviction policy gives up.
 
-use crate::cache::Cache;
 use crate::cache::apply::{Queue, excluded};
 use crate::cache::engine::Engine;
 use crate::cache::state::State;
 use crate::cache::value::Hit;
+use crate::cache::{Attempt, Cache};
 use crate::clock::Deadline;
+use crate::compaction::FoldFiles;
 use crate::error::Result;
 use crate::eviction::{self, Verdict};
 use crate::format::body::{AccessesBuilder, Cause, VersionsBuilder};
@@ -71,6 +72,41 @@ impl Cache {
         let (lower, upper) = Queue::named(prefix).bounds();
         let (lower, upper) = excluded(lower.as_ref(), upper.as_ref());
         self.peek_span(&Span::keys(lower, upper), if front { Direction::Forward } else { Direction::Backward })
+    }
+
+    /// As [`Self::peek`], but never waits: for callers that hold an interpreter's lock.
+    ///
+    /// # Errors
+    /// `Io`, `Closed`.
+    pub fn try_peek(&self, prefix: Option<&str>, front: bool) -> Result<Attempt<Option<Hit>>> {
+        let engine = self.engine()?;
+        engine.check_open()?;
+        if !engine.is_local() || engine.transaction.is_mine() || !engine.try_freshen()? {
+            return Ok(Attempt::WouldBlock);
+        }
+        let (lower, upper) = Queue::named(prefix).bounds();
+        let (lower, upper) = excluded(lower.as_ref(), upper.as_ref());
+        let mut walker = Walker::new(Span::keys(lower, upper), if front { Direction::Forward } else { Direction::Backward });
+        let state = read(&engine.state);
+        let found = match state.layers(&[&state.delta]).next(&mut walker) {
+            Ok(Some(found)) => found.to_owned(),
+            Ok(None) => return Ok(Attempt::Done(None)),
+            Err(_) => return Ok(Attempt::WouldBlock),
+        };
+        // What has expired is to be removed, and a file to be read: both may wait.
+        if found.entry.is_expired(engine.clock.wall()) || matches!(found.entry.value.place, Place::Blob(_)) {
+            return Ok(Attempt::WouldBlock);
+        }
+        let fold = FoldFiles::covering(&state.folds, found.entry.addr);
+        drop(state);
+        let key_and_tag = (found.key.bytes.len() + found.tag.as_ref().map_or(0, |tag| tag.bytes.len())) as u64;
+        match engine.value_of(&found.entry, key_and_tag, fold.as_ref(), Deadline::NEVER) {
+            Ok(value) => {
+                let expire = Some(found.entry.expire_time).filter(|time| *time < f64::INFINITY);
+                Ok(Attempt::Done(Some(Hit { key: found.key, value, expire, tag: found.tag.map(|tag| *tag) })))
+            }
+            Err(_) => Ok(Attempt::WouldBlock),
+        }
     }
 
     /// Returns the entry stored first (or last) that has not expired; those that expired before it are removed.

@@ -74,6 +74,8 @@ __all__ = [
     "throttle",
 ]
 
+__version__: str = _native.VERSION
+
 if _native.DEBUG_BUILD:
     _warnings.warn("diskcache_rs was built without optimization: do not measure it", RuntimeWarning, stacklevel=2)
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from ._exceptions import Timeout
 from ._migrate import Refused, migrate
+from ._native import VERSION
 from ._rows import RawCache, find_caches
 from ._transfer import MARKER, export, import_file
 
@@ -18,7 +19,15 @@ _ABOUT = """\
 Look after the caches of diskcache_rs: move one over from python-diskcache, put one into a file and back, check it.
 
 DIR is the directory of a Cache, FanoutCache, Deque, Index or of Django's cache; of a FanoutCache all shards are meant, and the
-caches, deques and indexes in it.
+caches, deques and indexes in it. Programs may go on using it, unless a command says otherwise.
+
+examples:
+  python -m diskcache_rs migrate /var/cache/old /mnt/share/new    a cache of python-diskcache, to a network drive
+  python -m diskcache_rs stats /mnt/share/new                     what is in it, and its settings
+  python -m diskcache_rs check --fix /mnt/share/new               after a damaged disk
+  python -m diskcache_rs export /mnt/share/new cache.export       to one file, for a backup or another machine
+  python -m diskcache_rs import cache.export /var/cache/copy
+  python -m diskcache_rs COMMAND --help                           what a command does, and what it does not
 """
 _STATUS = """\
 exit status:
@@ -28,24 +37,49 @@ exit status:
   3  failed on the way (the drive, a time-out, Ctrl-C): run the same command again
 """
 _MIGRATE = """\
-Copy what a directory of python-diskcache holds to a new directory: keys, values (also those in files), expiry, tags, queues and
-settings; then compare every item. The order of reads is kept for the eviction policies least-recently-used and
-least-frequently-used. OLD is only read, and python-diskcache need not be installed; programs that write to OLD should rest.
-Items that have expired, or whose file is gone, are counted and left out: python-diskcache would not return them either.
+Copy what a directory of python-diskcache (a Cache, FanoutCache, Deque, Index or Django's) holds to a new directory: keys, values
+(also those in files), expiry, tags, queues and settings; then compare every item. The order of reads is kept for the eviction
+policies least-recently-used and least-frequently-used. Items that have expired, or whose file is gone, are counted and left out:
+python-diskcache would not return them either. OLD is only read, and python-diskcache need not be installed; programs that write to
+OLD should rest.
 
 If it is ended, the same command goes on where it was. Values are copied as they are stored, nothing is unpickled: pass the Disk
 class that the old cache had, if it had its own, when you open the new one.
+
+A FanoutCache is copied shard by shard: open the new one with as many shards.
+
+example:
+  python -m diskcache_rs migrate /var/cache/old /mnt/share/new
 """
 _EXPORT = """\
 Write the caches of DIR to one new FILE with checksums. It appears under its name once it is whole. A cache that is in use is
-written item by item, not as of one moment. The format is described in diskcache_rs/_transfer.py.
+written item by item, not as of one moment. Items that are damaged are counted and left out. It may lie on another drive than DIR, and
+take as much room as the cache's values.
+
+example:
+  python -m diskcache_rs export /mnt/share/cache cache.export
 """
 _IMPORT = """\
 Make a new directory of what `export` wrote. FILE is read through and its checksums compared before anything is made, and DIR
-appears under its name once all is there. Items that have expired meanwhile are left out.
+appears under its name once all is there. Items that have expired meanwhile are left out. A file that is damaged, or was cut off, is
+refused: nothing is made.
+
+example:
+  python -m diskcache_rs import cache.export /var/cache/copy
 """
 _CHECK = """\
-Read everything in DIR and say what is damaged. With --fix, repair what can be: only entries whose bytes are gone are lost.
+Read everything in DIR and say what is damaged. With --fix, repair what can be: only entries whose bytes are gone are lost. Without it
+nothing is written. It takes as long as reading the whole cache.
+
+example:
+  python -m diskcache_rs check --fix /mnt/share/cache
+"""
+_STATS = """\
+Say of each cache in DIR how many items it has (expired ones that are still there included), how many bytes its files take, its size
+limit, and the settings that are stored with it. Nothing is written.
+
+example:
+  python -m diskcache_rs stats /mnt/share/cache
 """
 
 
@@ -69,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m diskcache_rs", description=_ABOUT, epilog=_STATUS, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=f"diskcache_rs {VERSION}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser(
@@ -94,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--fix", action="store_true", help="repair what can be")
     command.set_defaults(run=_run_check)
 
-    command = commands.add_parser("stats", help="say what is in a directory", epilog=_STATUS, formatter_class=raw)
+    command = commands.add_parser("stats", help="say what is in a directory", description=_STATS, epilog=_STATUS, formatter_class=raw)
     command.add_argument("directory", metavar="DIR", help="the directory to look at")
     command.set_defaults(run=_run_stats)
     return parser

@@ -303,7 +303,7 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').peek()
         'c'
         """
-        return self._peeked(False)
+        return self._peeked(front=False)
 
     def peekleft(self) -> Any:
         """Return the value at the left; raise `IndexError` if there is none.
@@ -311,9 +311,9 @@ class Deque(Sequence[Any]):
         >>> Deque('abc').peekleft()
         'a'
         """
-        return self._peeked(True)
+        return self._peeked(front=True)
 
-    def _peeked(self, front: bool) -> Any:
+    def _peeked(self, *, front: bool) -> Any:
         value = self._cache._peek_value(front, ENOVAL)
         if value is ENOVAL:
             raise IndexError("peek from an empty deque")

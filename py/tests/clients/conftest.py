@@ -18,6 +18,8 @@ folder = sys.argv[1]
 TAIL = """
 import diskcache
 assert diskcache is diskcache_rs, "the real one was used"
+import os
+assert any("CACHE" in files for _, _, files in os.walk(folder)), "nothing was stored by diskcache_rs"
 print("done")
 """
 # Made by ci/setup.
