@@ -56,6 +56,7 @@ pub enum Act {
     Cut,
     Delay,
     DeletePending,
+    DisturbListing,
     DropLease,
     Duplicate,
     Fail,
@@ -101,6 +102,26 @@ pub enum Act {
     UnlinkElsewhere,
     Unsupported,
     Withhold,
+}
+
+impl Act {
+    /// It happens on the host, before a request is made: calls that are cut short, caches that are believed for too long.
+    #[must_use]
+    pub fn is_of_the_host(self) -> bool {
+        matches!(
+            self,
+            AppendBlindly
+                | BelieveAttributes
+                | BelieveListing
+                | BelieveName
+                | BelieveOnOpen
+                | DisturbListing
+                | Interrupt
+                | LocalLock
+                | MandatoryLock
+                | SillyRename
+        )
+    }
 }
 
 /// One fault of the catalogue.
@@ -167,12 +188,12 @@ catalogue! {
     U1 "bit-flip" "DOALXT" Flip &[K::Read], &[P5, P4], "one bit is flipped, in the answer to a read (P5) or at rest (P4)";
     U2 "misplaced-bytes" "DOALXT" Misplace &[K::Read, K::Write], &[P5, P3], "well-formed bytes come from another file or offset (reads), or go there (writes)";
     U3 "lost-write" "" LoseWrite &[K::Write], SERVER, "a write is acknowledged and never made";
-    U4 "rolled-back" "" RollBack &[], EVENT, "a file (with `path`) or the whole tree is again what it was when the fault was planned";
+    U4 "rolled-back" "" RollBack &[], EVENT, "a file (with `path`) or the whole tree is again what it was when the fault was planned, or at its first match where it skips some";
     U5 "kill" "DA" Kill &[], EVENT, "the process that made the request is killed";
     U6 "pause" "DA" Pause &[], EVENT, "that process is stopped for `delay_ms`, past every timer, and goes on";
     U7 "partition" "DA" Cut &[], &[P1, P2, P3, P4, P5, P6], "the host is cut off for `delay_ms` (0: until healed): both ways at P1, requests only at P2, replies only from P3 on";
     U8 "slow-network" "DOALX" Delay &[], AFTER, "requests take `delay_ms` longer, up to `jitter_ms` more, and the time of their bytes at `bandwidth` bytes a second";
-    U9 "interrupted-call" "DOALXT" Interrupt &[K::Open, K::Read, K::Write, K::Lock], &[P1, P6], "a call is cut short: a short read or write, or an errno such as EINTR, EMFILE, ENOMEM";
+    U9 "interrupted-call" "DOALXT" Interrupt &[K::Open, K::Read, K::Write, K::Lock], HOST, "a call is cut short: a short read or write, or an errno such as EINTR, EMFILE, ENOMEM";
     U10 "refused-midway" "D" Fail CHANGES, REFUSED, "changes are refused midway: EROFS, or EACCES by `errno`";
     N1 "stale-cache" "DOAL" BelieveAttributes &[K::Read, K::Getattr], HOST, "a host answers from its pages and attributes beyond their time";
     N2 "unasked-open" "DA" BelieveOnOpen &[K::Open], HOST, "open believes the cache and does not ask the server";
@@ -237,7 +258,7 @@ catalogue! {
     Y5 "returned-name" "DA" Return &[K::Remove], SERVER, "a removed name is back after `delay_ms`";
     Y6 "placeholder" "DOALX" Placeholder &[K::Read], &[P3], "stat is well, but reading hangs for `delay_ms`, or fails (EIO, or `errno`) where that is 0";
     Y7 "scanner-open" "DOA" ThirdParty &[K::Open, K::Remove, K::Rename], REFUSED, "as S11, on a synchronised folder";
-    Y8 "slow-sync" "DALXT" Arrive CHANGES, SERVER, "changes arrive at other hosts after `delay_ms`: minutes to days";
+    Y8 "slow-sync" "DALXT" Arrive &[K::Open, K::Create, K::Link, K::Rename, K::Write, K::Setattr], SERVER, "changes arrive at other hosts after `delay_ms`: minutes to days";
     Y9 "foreign-mtime" "DOALXT" ForeignTime &[K::Write, K::Open, K::Setattr], SERVER, "times of files are another machine's: `offset_ms` off, in whole seconds";
     Y10 "colliding-names-sync" "D" FoldNames &[K::Open, K::Create, K::Link, K::Rename, K::Lookup, K::Remove], SERVER, "as S8, on a synchronised folder";
     Y11 "restored-version" "" RollBack &[], EVENT, "as U4: an older version comes back";
@@ -254,6 +275,12 @@ pub fn find(id_or_name: &str) -> Option<&'static Entry> {
 }
 
 impl Entry {
+    /// How it works at a phase.
+    #[must_use]
+    pub fn act_at(&self, phase: Phase) -> Act {
+        if self.act == BelieveListing && phase == P3 { DisturbListing } else { self.act }
+    }
+
     /// Whether it happens without a request when the plan gives a time (`at_ms`) for it.
     #[must_use]
     pub fn is_event(&self) -> bool {

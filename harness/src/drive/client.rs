@@ -12,10 +12,12 @@
 //!   readable on that host (N14, N15);
 //! * taking a remote lock throws the cached pages away; giving one up writes dirty pages back first.
 
+use super::catalogue::Act;
 use super::errno::Errno;
 use super::locks::{LockKind, Owner, Range};
 use super::pages::{Obstacle, PAGE, Pages};
-use super::rpc::{Attr, Ino, Reply, Rpc, Space};
+use super::play::Belief;
+use super::rpc::{Attr, Ino, Kind, Reply, Rpc, Space};
 use super::{Drive, Fail, HostId, Outcome};
 
 const READ_AHEAD: u64 = 128 << 10;
@@ -55,7 +57,8 @@ pub struct Flushed {
 pub(super) struct Handle {
     pub(super) ino: Ino,
     pub(super) mode: OpenMode,
-    pub(super) stale: bool,
+    /// Every use of it gives this error.
+    pub(super) dead: Option<Errno>,
     /// Write-back errors of the file up to this one are known to the descriptor.
     errors_seen: u64,
 }
@@ -78,6 +81,8 @@ pub(super) struct CachedFile {
     mapped_change: u64,
     /// Changes by this host's own writes, which do not make mapped pages stale.
     own_change: u64,
+    /// What this host has of it is all that there is (O2): nothing that the server says about it is believed.
+    pinned: bool,
 }
 
 impl CachedFile {
@@ -95,7 +100,27 @@ impl CachedFile {
             error_told: true,
             mapped_change: attr.change,
             own_change: attr.change,
+            pinned: false,
         }
+    }
+
+    pub(super) fn pin(&mut self) {
+        self.pinned = true;
+    }
+
+    /// Its attributes as the server last told them.
+    pub(super) fn attr(&self) -> Attr {
+        self.attr
+    }
+
+    /// Whether they are believed still.
+    pub(super) fn is_believed(&self, now: u64) -> bool {
+        now < self.until
+    }
+
+    /// The version that the host believes in.
+    pub(super) fn version(&self) -> u64 {
+        self.attr.version
     }
 
     pub(super) fn has_unsaved(&self) -> bool {
@@ -124,7 +149,7 @@ impl Drive {
     /// The descriptor's file, or why it is dead.
     pub(super) fn handle(&self, host: HostId, handle: u64) -> Result<Handle, Errno> {
         let handle = self.hosts[host].handles.get(&handle).ok_or(Errno::EBADF)?;
-        if handle.stale { Err(Errno::ESTALE) } else { Ok(handle.clone()) }
+        handle.dead.map_or_else(|| Ok(handle.clone()), Err)
     }
 
     fn cached(&mut self, host: HostId, ino: Ino) -> Option<&mut CachedFile> {
@@ -143,9 +168,22 @@ impl Drive {
         }
         let now = self.now();
         let (min, max) = (self.profile.attr_min_ms * 1_000_000, self.profile.attr_max_ms * 1_000_000);
-        let caches = self.profile.caches;
+        if let Some(plan) = self.hosts[host].clock_fault.take() {
+            self.injector.observed(plan);
+        }
+        let caches = self.hosts[host].rules.pages;
         let file = self.hosts[host].files.entry(attr.ino).or_insert_with(|| CachedFile::new(attr));
+        if file.pinned {
+            return;
+        }
         let known = file.attr.change;
+        if !own
+            && known == attr.change
+            && file.attr.version != attr.version
+            && let Some(plan) = self.server.kept_validator(attr.ino)
+        {
+            self.injector.observed(plan);
+        }
         if attr.change == known {
             file.ttl = (file.ttl * 2).clamp(min, max);
         } else {
@@ -177,11 +215,13 @@ impl Drive {
             self.write_back(host, ino, false)?;
         }
         let now = self.now();
-        if let Some(file) = self.cached(host, ino)
-            && !fresh
-            && now < file.until
-        {
-            return Ok(file.seen());
+        if !fresh && let Some(file) = self.cached(host, ino) {
+            let (valid, seen) = (now < file.until || file.pinned, file.seen());
+            if valid || self.rules_pages(host) && self.believes(host, Belief::Content, Kind::Getattr, ino) {
+                let stale = seen.version != self.server.version(ino);
+                self.answered_from_cache(host, Belief::Content, stale);
+                return Ok(seen);
+            }
         }
         match self.call(host, Rpc::Getattr { ino }) {
             Ok(Reply::Attr(attr)) if attr.dir => Ok(attr),
@@ -227,7 +267,8 @@ impl Drive {
         let attr = file.seen();
         let handle = self.next_handle;
         self.next_handle += 1;
-        self.hosts[host].handles.insert(handle, Handle { ino: attr.ino, mode, stale: false, errors_seen });
+        self.hosts[host].handles.insert(handle, Handle { ino: attr.ino, mode, dead: None, errors_seen });
+        self.server.set_open(host, attr.ino, true);
         Ok(Opened { handle, attr, unchanged })
     }
 
@@ -237,12 +278,23 @@ impl Drive {
     /// The descriptor is dead or not for reading, or a fault.
     pub fn read(&mut self, host: HostId, handle: u64, offset: u64, len: usize) -> Outcome<Vec<u8>> {
         let ino = self.handle(host, handle)?.ino;
+        let path = if self.is_planned(&[Act::Interrupt]) { self.server.path(ino).to_owned() } else { String::new() };
+        let len = self.interrupt(host, Kind::Read, &path, len)?;
+        self.forbid(host, Kind::Read, ino, offset, len)?;
         self.read_file(host, ino, offset, len)
+    }
+
+    fn rules_pages(&self, host: HostId) -> bool {
+        self.hosts[host].rules.pages
     }
 
     fn revalidate(&mut self, host: HostId, ino: Ino) -> Outcome<()> {
         let now = self.now();
-        if now < self.file(host, ino)?.until {
+        let file = self.file(host, ino)?;
+        if now < file.until || file.pinned {
+            return Ok(());
+        }
+        if self.rules_pages(host) && self.believes(host, Belief::Content, Kind::Read, ino) {
             return Ok(());
         }
         match self.call(host, Rpc::Getattr { ino })? {
@@ -261,12 +313,18 @@ impl Drive {
             let file = self.file(host, ino)?;
             let end = offset.saturating_add(len as u64).min(file.size);
             if offset >= end {
+                let stale = len > 0 && file.attr.version != self.server.version(ino);
+                let more = self.server.content(ino).is_some_and(|now| now.len() as u64 > offset);
+                self.answered_from_cache(host, Belief::Content, stale && more);
                 return Ok(Vec::new());
             }
             match file.pages.first_missing(offset, end) {
                 None => {
                     let bytes = file.pages.copy_out(offset, end);
-                    if !self.profile.caches {
+                    let old = !file.pages.is_dirty() && file.attr.version != self.server.version(ino);
+                    let stale = old && self.server.content(ino).and_then(|now| now.get(offset as usize..end as usize)) != Some(&bytes);
+                    self.answered_from_cache(host, Belief::Content, stale);
+                    if !self.rules_pages(host) {
                         self.file(host, ino)?.pages.drop_clean();
                     }
                     return Ok(bytes);
@@ -303,8 +361,11 @@ impl Drive {
             return Err(Errno::EBADF.into());
         }
         let ino = open.ino;
-        let offset = if open.mode.append { self.getattr(host, ino, true)?.size } else { offset };
-        let extend = self.profile.caches && !self.lock_table(host).host_holds(ino, host);
+        let path = if self.is_planned(&[Act::Interrupt]) { self.server.path(ino).to_owned() } else { String::new() };
+        let data = &data[..self.interrupt(host, Kind::Write, &path, data.len())?];
+        self.forbid(host, Kind::Write, ino, offset, data.len())?;
+        let offset = if open.mode.append { self.end_of(host, ino)? } else { offset };
+        let extend = self.profile.write_behind && self.rules_pages(host) && !self.lock_table(host).host_holds(ino, host);
         let now = self.now();
         let mut done = 0;
         while done < data.len() {
@@ -328,10 +389,24 @@ impl Drive {
             file.size = size.max(at + part.len() as u64);
             done += part.len();
         }
-        if !self.profile.caches {
-            self.flush(host, ino, true)?;
+        if !self.profile.write_behind {
+            // Through to the server, but not stable: that is what fsync is for.
+            self.flush(host, ino, false)?;
         }
         Ok(data.len())
+    }
+
+    /// Where an append goes: to the end as the server knows it, or (N23) as this host remembers it.
+    fn end_of(&mut self, host: HostId, ino: Ino) -> Outcome<u64> {
+        if let Some(known) = self.cached(host, ino).map(|file| file.size)
+            && let Some(fired) = self.meet_on_host(host, Kind::Write, ino, &[Act::AppendBlindly])
+        {
+            if self.server.content(ino).is_some_and(|now| now.len() as u64 > known) {
+                self.injector.observed(fired.plan);
+            }
+            return Ok(known);
+        }
+        Ok(self.getattr(host, ino, true)?.size)
     }
 
     fn lock_table(&self, host: HostId) -> &super::locks::LockTable {
@@ -470,14 +545,14 @@ impl Drive {
     pub fn release(&mut self, host: HostId, handle: u64, flock: Option<Owner>) -> Outcome<()> {
         let Some(open) = self.hosts[host].handles.get(&handle).cloned() else { return Ok(()) };
         if let Some(owner) = flock
-            && !open.stale
+            && open.dead.is_none()
             && self.lock_table(host).holds(open.ino, owner)
         {
             // A lock that cannot be given up is lost with the descriptor.
             stall_only(self.unlock(host, handle, owner, Range { start: 0, end: u64::MAX }))?;
         }
-        let others = self.hosts[host].handles.iter().any(|(&other, it)| other != handle && it.ino == open.ino && !it.stale);
-        if !others && !open.stale {
+        let others = self.hosts[host].handles.iter().any(|(&other, it)| other != handle && it.ino == open.ino && it.dead.is_none());
+        if !others && open.dead.is_none() {
             stall_only(self.flush(host, open.ino, true))?;
             stall_only(self.call(host, Rpc::Close { ino: open.ino }))?;
             if let Some((dir, name)) = self.hosts[host].silly.get(&open.ino).cloned() {
@@ -487,12 +562,15 @@ impl Drive {
             }
         }
         self.hosts[host].handles.remove(&handle);
+        if !others {
+            self.server.set_open(host, open.ino, false);
+        }
         Ok(())
     }
 
     /// Whether the host has a live descriptor on a file.
     pub(super) fn is_open(&self, host: HostId, ino: Ino) -> bool {
-        self.hosts[host].handles.values().any(|handle| handle.ino == ino && !handle.stale)
+        self.hosts[host].handles.values().any(|handle| handle.ino == ino && handle.dead.is_none())
     }
 
     /// Sets length, permissions or time.
@@ -547,22 +625,35 @@ impl Drive {
     /// As fcntl(2) with `F_SETLK`, or a fault.
     pub fn lock(&mut self, host: HostId, handle: u64, owner: Owner, range: Range, kind: LockKind) -> Outcome<()> {
         let ino = self.handle(host, handle)?.ino;
+        if self.is_planned(&[Act::Interrupt]) {
+            let path = self.server.path(ino).to_owned();
+            self.interrupt(host, Kind::Lock, &path, 0)?;
+        }
         self.flush(host, ino, true)?;
-        if self.local_locks.contains(&host) {
-            if !self.hosts[host].locks.lock(ino, owner, range, kind) {
-                return Err(Errno::EAGAIN.into());
-            }
-            let elsewhere =
-                (0..self.hosts.len()).any(|other| other != host && self.hosts[other].locks.conflict(ino, owner, range, kind).is_some());
-            if elsewhere || self.server.would_refuse(ino, owner, range, kind) {
-                self.injector.note("N21", true);
-            }
-            return Ok(());
+        let fault = self.meet_on_host(host, Kind::Lock, ino, &[Act::LocalLock]).map(|fired| fired.plan);
+        if fault.is_some() || self.local_locks.contains(&host) {
+            return self.lock_locally(host, ino, owner, range, kind, fault);
         }
         self.call(host, Rpc::Lock { ino, owner, range, kind })?;
         let file = self.file(host, ino)?;
         file.pages.drop_clean();
         file.until = 0;
+        Ok(())
+    }
+
+    /// N21: the host grants the lock by itself, whoever has it elsewhere.
+    fn lock_locally(&mut self, host: HostId, ino: Ino, owner: Owner, range: Range, kind: LockKind, fault: Option<usize>) -> Outcome<()> {
+        if !self.hosts[host].locks.lock(ino, owner, range, kind) {
+            return Err(Errno::EAGAIN.into());
+        }
+        let mut others = (0..self.hosts.len()).filter(|&other| other != host);
+        let elsewhere = others.any(|other| self.hosts[other].locks.conflict(ino, owner, range, kind).is_some());
+        if elsewhere || self.server.would_refuse(ino, owner, range, kind) {
+            match fault {
+                Some(plan) => self.injector.observed(plan),
+                None => self.injector.note(self.profile.local_lock_fault(), true),
+            }
+        }
         Ok(())
     }
 
@@ -573,8 +664,8 @@ impl Drive {
     pub fn unlock(&mut self, host: HostId, handle: u64, owner: Owner, range: Range) -> Outcome<()> {
         let ino = self.handle(host, handle)?.ino;
         self.flush(host, ino, true)?;
+        self.hosts[host].locks.unlock(ino, owner, range);
         if self.local_locks.contains(&host) {
-            self.hosts[host].locks.unlock(ino, owner, range);
             return Ok(());
         }
         self.call(host, Rpc::Locku { ino, owner, range }).map(drop)
@@ -604,7 +695,7 @@ impl Drive {
 
     /// Writes back what has been dirty for long. To be called now and then; errors wait for fsync or close.
     pub fn tick(&mut self) {
-        self.deliver_late();
+        self.happen_due();
         let now = self.now();
         let age = self.profile.writeback_ms * 1_000_000;
         for host in 0..self.hosts.len() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::errno::Errno;
 use super::locks::{LockKind, Owner, Range};
 use super::rpc::{Attr, Create, Entry, Ino, ROOT, Space};
-use super::{Drive, Fail, HostId, OpenMode, Outcome};
+use super::{Blow, Drive, Fail, HostId, OpenMode, Outcome};
 
 /// How long one call is tried while the server does not answer, before it is given up with `ETIMEDOUT`.
 const PATIENCE_NS: u64 = 600_000_000_000;
@@ -53,10 +53,14 @@ pub struct DriveHandle {
     drive: Arc<Mutex<Drive>>,
     host: HostId,
     waiter: Option<Waiter>,
+    killer: Option<Killer>,
 }
 
 /// What a call does in virtual time while the server does not answer: it lets others go on. `false`: the caller is dead, give up.
 pub type Waiter = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// What happens to the process when a fault kills it (U5): the call that it is in never returns to it.
+pub type Killer = Arc<dyn Fn() + Send + Sync>;
 
 impl std::fmt::Debug for DriveHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -68,13 +72,19 @@ impl DriveHandle {
     /// The view of a host.
     #[must_use]
     pub fn new(drive: Arc<Mutex<Drive>>, host: HostId) -> DriveHandle {
-        DriveHandle { drive, host, waiter: None }
+        DriveHandle { drive, host, waiter: None, killer: None }
     }
 
     /// The same view for a process that shares virtual time with others.
     #[must_use]
     pub fn with_waiter(self, waiter: Waiter) -> DriveHandle {
         DriveHandle { waiter: Some(waiter), ..self }
+    }
+
+    /// The same view for a process that faults can kill.
+    #[must_use]
+    pub fn with_killer(self, killer: Killer) -> DriveHandle {
+        DriveHandle { killer: Some(killer), ..self }
     }
 
     /// The drive itself, to inject faults or read counters.
@@ -90,38 +100,58 @@ impl DriveHandle {
 
     /// Makes a call until it is answered.
     fn run<T>(&self, mut step: impl FnMut(&mut Drive, HostId) -> Outcome<T>) -> Result<T, Errno> {
-        let began = self.drive().now();
+        let (began, caller) = {
+            let mut drive = self.drive();
+            (drive.now(), drive.new_caller())
+        };
         loop {
-            let (answer, wait) = {
+            let (answer, wait, blow) = {
                 let mut drive = self.drive();
+                drive.begin(caller);
                 let answer = step(&mut drive, self.host);
-                if matches!(answer, Err(Fail::Stall)) {
-                    drive.advance(STEP_NS);
-                }
-                (answer, drive.take_delay())
+                (answer, drive.take_delay(), drive.take_blow())
             };
             if wait > 0 {
                 std::thread::sleep(Duration::from_nanos(wait));
+            }
+            match blow {
+                Some(Blow::Kill) => {
+                    if let Some(killer) = &self.killer {
+                        killer();
+                    }
+                    return Err(Errno::EINTR);
+                }
+                // What was stopped before its request was made waits below.
+                Some(Blow::Pause(ns)) if !matches!(answer, Err(Fail::Stall)) => self.wait(ns)?,
+                _ => {}
             }
             match answer {
                 Ok(value) => return Ok(value),
                 Err(Fail::Errno(errno)) => return Err(errno),
                 Err(Fail::Stall) => {
-                    let drive = self.drive();
-                    if drive.now().saturating_sub(began) > PATIENCE_NS {
+                    self.wait(STEP_NS)?;
+                    if self.drive().now().saturating_sub(began) > PATIENCE_NS {
                         return Err(Errno::ETIMEDOUT);
-                    }
-                    let real = matches!(drive.clock, super::Clock::Wall(_));
-                    drop(drive);
-                    if self.waiter.as_ref().is_some_and(|wait| !wait()) {
-                        return Err(Errno::EIO);
-                    }
-                    if real {
-                        std::thread::sleep(Duration::from_nanos(STEP_NS));
                     }
                 }
             }
         }
+    }
+
+    /// Lets time pass, and others go on meanwhile.
+    fn wait(&self, ns: u64) -> Result<(), Errno> {
+        let real = {
+            let mut drive = self.drive();
+            drive.advance(ns);
+            matches!(drive.clock, super::Clock::Wall(_))
+        };
+        if self.waiter.as_ref().is_some_and(|wait| !wait()) {
+            return Err(Errno::EIO);
+        }
+        if real {
+            std::thread::sleep(Duration::from_nanos(ns));
+        }
+        Ok(())
     }
 
     /// The folder that a path's last name is in, and that name.
@@ -147,7 +177,12 @@ impl DriveHandle {
         let (dir, name) = self.parent(path)?;
         let create = flags.create.then_some(Create { exclusive: flags.exclusive, mode });
         let how = OpenMode { read: flags.read, write: flags.write, append: flags.append };
-        let (opened, created) = self.run(|drive, host| drive.open_name(host, dir, name, create, how))?;
+        let mut answer = self.run(|drive, host| drive.open_name(host, dir, name, create, how));
+        if answer == Err(Errno::ESTALE) {
+            // As the kernel: it asks once more.
+            answer = self.run(|drive, host| drive.open_name(host, dir, name, create, how));
+        }
+        let (opened, created) = answer?;
         if flags.truncate && !created && opened.attr.size > 0 {
             self.run(|drive, host| drive.setattr(host, opened.attr.ino, Some(0), None, None))?;
         }
@@ -246,7 +281,8 @@ impl DriveHandle {
     /// # Errors
     /// As readdir(3).
     pub fn readdir(&self, path: &str) -> Result<Vec<Entry>, Errno> {
-        let dir = self.stat(path)?.ino;
+        let (parent, name) = self.parent(path)?;
+        let dir = if name.is_empty() { ROOT } else { self.run(|drive, host| drive.lookup(host, parent, name))?.0.ino };
         self.run(|drive, host| drive.readdir(host, dir))
     }
 

@@ -23,7 +23,9 @@ pub mod faults;
 pub mod handle;
 pub mod locks;
 mod names;
+mod net;
 mod pages;
+mod play;
 pub mod profile;
 pub mod rng;
 pub mod rpc;
@@ -41,24 +43,20 @@ pub use errno::Errno;
 pub use faults::{Apply, Fault, FaultCount, Happened, Plan, Stage};
 pub use handle::DriveHandle;
 pub use names::Purpose;
+pub use net::Blow;
 pub use profile::Profile;
 pub use rpc::{Attr, Ino, Kind, ROOT};
 pub use server::{Loss, Restarted};
 
 use catalogue::Act;
 use client::CachedFile;
-use faults::injector::Meeting;
-use faults::{Fired, Injector};
+use faults::Injector;
 use locks::LockTable;
 use names::CachedDir;
+use net::{Later, Partition, Staged};
 use rng::Rng;
-use rpc::{Reply, Rpc};
-use server::Server;
-
-/// Faults of requests that are played so far.
-fn is_played(act: Act) -> bool {
-    matches!(act, Act::Delay | Act::Withhold | Act::Redo | Act::Duplicate | Act::Fail | Act::FailWrite | Act::Stale | Act::Flip)
-}
+use rpc::Rpc;
+use server::{Image, Server};
 
 /// The number of a host.
 pub type HostId = usize;
@@ -123,11 +121,51 @@ struct Host {
     dirs: BTreeMap<Ino, CachedDir>,
     handles: BTreeMap<u64, client::Handle>,
     locks: LockTable,
-    down: bool,
-    cut_until: Option<u64>,
+    /// What it caches at all.
+    rules: Rules,
+    /// It has no power until then.
+    down_until: Option<u64>,
+    cut: Option<Partition>,
+    /// Requests fail or are slow until then, by this fault.
+    burst: Option<(u64, usize)>,
+    clock: HostClock,
+    /// The fault that changed its clock and was not seen yet.
+    clock_fault: Option<usize>,
+    /// The fault by which it believes what it is about to answer.
+    believed: Option<usize>,
+    /// An open that is to be refused a second time.
+    refuse_again: Option<Rpc>,
+    staged: Vec<Staged>,
+    /// The steps that the call with this number has made, with their answers.
+    trail: (u64, Vec<(Rpc, Outcome<rpc::Reply>)>),
     trips: Trips,
     /// Files renamed away because they were removed while open, with the folder and name they have now.
     silly: BTreeMap<Ino, (Ino, String)>,
+}
+
+/// What a host caches at all. At first as the profile says; planning a fault of a cache gives a host that cache.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    pages: bool,
+    names: bool,
+    listings: bool,
+    silly_rename: bool,
+}
+
+/// A host's clock, against the drive's.
+#[derive(Clone, Copy, Debug, Default)]
+struct HostClock {
+    offset_ns: i64,
+    drift_ppm: i64,
+    since_ns: u64,
+}
+
+impl HostClock {
+    fn offset_ns(self, now_ns: u64) -> i64 {
+        let passed = i128::from(now_ns.saturating_sub(self.since_ns));
+        let drifted = passed * i128::from(self.drift_ppm) / 1_000_000;
+        i64::try_from(i128::from(self.offset_ns) + drifted).unwrap_or(i64::MAX)
+    }
 }
 
 /// The drive.
@@ -140,8 +178,21 @@ pub struct Drive {
     injector: Injector,
     rng: Rng,
     next_handle: u64,
-    /// Requests that the network will deliver later.
-    late: Vec<(u64, Rpc)>,
+    /// What the network delivers and the server does later.
+    late: Vec<(u64, Later)>,
+    /// Who makes the present call, so that the same call is known when it is made again.
+    caller: u64,
+    callers: u64,
+    /// What happens to the process that made the present call.
+    blow: Option<Blow>,
+    /// New locks and opens wait until then, or get an error.
+    grace: Option<(u64, Option<Errno>, usize)>,
+    /// Paths that somebody elsewhere holds, until when.
+    held: BTreeMap<String, u64>,
+    /// Conflicted copies: where a host's changes of a file go.
+    copies: BTreeMap<(HostId, Ino), Ino>,
+    /// What a fault rolls the drive back to, by its place in the plan.
+    images: BTreeMap<usize, Image>,
     /// What the present call must wait for in all.
     delay_ns: u64,
     local_locks: BTreeSet<HostId>,
@@ -152,10 +203,13 @@ impl Drive {
     #[must_use]
     pub fn new(profile: Profile, hosts: &[&str], seed: u64, clock: Clock) -> Drive {
         let rng = Rng::new(seed);
-        let hosts: Vec<Host> = hosts.iter().map(|name| Host::new(name)).collect();
+        let hosts: Vec<Host> = hosts.iter().map(|name| Host::new(name, &profile)).collect();
         let local_locks = if profile.local_locks { (0..hosts.len()).collect() } else { BTreeSet::new() };
-        Drive {
-            server: Server::new(profile.capacity_mib << 20),
+        let mut server = Server::new(profile.capacity_mib << 20);
+        server.set_nature(profile.time_step_ns, profile.keep_unlinked);
+        let nature = profile.nature.clone();
+        let mut drive = Drive {
+            server,
             injector: Injector::new(rng.fork(1)),
             rng: rng.fork(2),
             hosts,
@@ -163,9 +217,21 @@ impl Drive {
             clock,
             next_handle: 1,
             late: Vec::new(),
+            caller: 0,
+            callers: 0,
+            blow: None,
+            grace: None,
+            held: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            images: BTreeMap::new(),
             delay_ns: 0,
             local_locks,
+        };
+        for fault in nature {
+            // A profile was checked when it was read; one made in code that is wrong has no such nature.
+            let _ = drive.plan(fault, true);
         }
+        drive
     }
 
     /// Nanoseconds since the drive began.
@@ -182,7 +248,23 @@ impl Drive {
         if let Clock::Virtual(now) = &mut self.clock {
             *now += ns;
         }
-        self.deliver_late();
+        self.happen_due();
+    }
+
+    /// A number for a caller that has none.
+    pub fn new_caller(&mut self) -> u64 {
+        self.callers += 1;
+        self.callers
+    }
+
+    /// Who makes the next call: the same number when the same call is made again after a stall.
+    pub fn begin(&mut self, caller: u64) {
+        self.caller = caller;
+    }
+
+    /// What happens to the process that made the last call, if anything does.
+    pub fn take_blow(&mut self) -> Option<Blow> {
+        self.blow.take()
     }
 
     /// Sets virtual time, back too: for a scheduler that gives each process a time of its own and lets the one that is least far go on.
@@ -227,11 +309,30 @@ impl Drive {
     /// # Errors
     /// It names something unknown.
     pub fn add_fault(&mut self, fault: Fault) -> Result<(), String> {
+        self.plan(fault, false)
+    }
+
+    fn plan(&mut self, fault: Fault, natural: bool) -> Result<(), String> {
         let entry = fault.check()?;
-        if !is_played(entry.act) || fault.at_ms.is_some() {
-            return Err(format!("the drive cannot play {} ({}) in this way yet", entry.id, entry.name));
+        if let Some(name) = &fault.host
+            && self.host(name).is_none()
+        {
+            return Err(format!("{} ({}): there is no host {name:?}; there are {}", entry.id, entry.name, self.host_names().join(", ")));
         }
-        self.injector.add(fault, false).map(drop)
+        for host in self.hosts.iter_mut().filter(|host| fault.host.as_ref().is_none_or(|name| *name == host.name)) {
+            let everything = matches!(entry.id, "F6" | "O6");
+            host.rules.pages |= matches!(entry.act, Act::BelieveAttributes | Act::BelieveOnOpen | Act::LoseUpload);
+            host.rules.names |= matches!(entry.act, Act::BelieveName | Act::BelieveOnOpen) || everything;
+            host.rules.listings |= entry.act == Act::BelieveListing || everything;
+        }
+        if entry.act == Act::MixVersions {
+            self.server.keep_previous();
+        }
+        let plan = self.injector.add(fault, natural)?;
+        if entry.act == Act::RollBack {
+            self.images.insert(plan, self.server.image());
+        }
+        Ok(())
     }
 
     /// Each fault of the plan, in its order, and what became of it.
@@ -257,9 +358,14 @@ impl Drive {
     pub fn heal(&mut self) {
         self.injector.clear();
         self.server.set_capacity(self.profile.capacity_mib << 20);
+        self.grace = None;
+        self.held.clear();
         for host in &mut self.hosts {
-            host.cut_until = None;
+            host.cut = None;
+            host.burst = None;
+            host.clock = HostClock::default();
         }
+        self.release_staged();
     }
 
     /// Faults so far, by name.
@@ -270,7 +376,11 @@ impl Drive {
 
     /// N11, N12: the server restarts. Content that was not stable is lost as `loss` says; locks are gone (N20).
     pub fn restart(&mut self, loss: Loss) -> Restarted {
-        let done = self.server.restart(loss, &mut self.rng);
+        let log = self.server.restart(loss, &mut self.rng);
+        for plan in log.lies {
+            self.injector.observed(plan);
+        }
+        let done = log.done;
         self.injector.note("N12", done.writes_lost > 0);
         if done.locks_lost > 0 {
             self.injector.note("N20", true);
@@ -281,7 +391,7 @@ impl Drive {
     /// U7: a host has no connection for so long (`None`: until [`Drive::heal`]).
     pub fn cut(&mut self, host: HostId, ms: Option<u64>) {
         let until = ms.map_or(u64::MAX, |ms| self.now() + ms * 1_000_000);
-        self.hosts[host].cut_until = Some(until);
+        self.hosts[host].cut = Some(Partition { until, requests: true, replies: true });
         self.injector.note("U7", true);
     }
 
@@ -290,6 +400,25 @@ impl Drive {
         let lost = self.server.expire_lease(host);
         self.injector.note("N20", lost > 0);
         lost
+    }
+
+    /// N24: a host's clock steps, and from now on drifts, against the drive's.
+    pub fn skew_clock(&mut self, host: HostId, step_ms: i64, drift_ppm: i64) {
+        let now = self.now();
+        let clock = &mut self.hosts[host].clock;
+        let offset_ns = clock.offset_ns(now).saturating_add(step_ms.saturating_mul(1_000_000));
+        *clock = HostClock { offset_ns, drift_ppm, since_ns: now };
+    }
+
+    /// By how much a host's clock is ahead of the drive's, in nanoseconds. The host has looked at it now.
+    pub fn clock_offset(&mut self, host: HostId) -> i64 {
+        let offset = self.hosts[host].clock.offset_ns(self.now());
+        if offset != 0
+            && let Some(plan) = self.hosts[host].clock_fault.take()
+        {
+            self.injector.observed(plan);
+        }
+        offset
     }
 
     /// N21: a host grants locks by itself from now on.
@@ -313,17 +442,19 @@ impl Drive {
         crashed.dirs.clear();
         crashed.silly.clear();
         crashed.locks = LockTable::default();
-        crashed.down = true;
+        crashed.down_until = Some(u64::MAX);
+        crashed.staged.clear();
         for handle in crashed.handles.values_mut() {
-            handle.stale = true;
+            handle.dead = Some(Errno::ESTALE);
         }
+        self.server.close_all(host);
         self.server.expire_lease(host);
         self.injector.note("crash", dirty);
     }
 
     /// A crashed host is back, with empty caches.
     pub fn boot(&mut self, host: HostId) {
-        self.hosts[host].down = false;
+        self.hosts[host].down_until = None;
     }
 
     /// Bytes on the server that a restart could lose.
@@ -331,172 +462,26 @@ impl Drive {
     pub fn unstable_bytes(&self) -> usize {
         self.server.unstable_bytes()
     }
-
-    /// One round trip, with whatever the plan has for it.
-    fn call(&mut self, host: HostId, rpc: Rpc) -> Outcome<Reply> {
-        if self.hosts[host].down {
-            return Err(Errno::EIO.into());
-        }
-        let now = self.now();
-        match self.hosts[host].cut_until {
-            Some(until) if now < until => return Err(Fail::Stall),
-            _ => self.hosts[host].cut_until = None,
-        }
-        self.deliver_late();
-        self.server.set_now(now);
-        let kind = rpc.kind();
-        *self.hosts[host].trips.made.entry(kind).or_default() += 1;
-        self.delay_ns += self.profile.rtt_us * 1000;
-        let path = self.path_of(&rpc);
-        self.injector.set_now(now);
-        // An open that creates nothing is no change, whatever is planned for changes.
-        let changes = !matches!(rpc, Rpc::Open { create: None, .. } | Rpc::OpenHandle { .. });
-        let Some(fired) = self.meet(now, host, kind, &path, changes) else {
-            return self.serve(&rpc);
-        };
-        self.delay_ns += fired.delay_ns;
-        self.play(host, rpc, &fired)
-    }
-
-    /// The first planned fault that meets a request.
-    fn meet(&mut self, now_ns: u64, host: HostId, kind: Kind, path: &str, changes: bool) -> Option<Fired> {
-        let name = self.hosts[host].name.clone();
-        let at = Meeting { now_ns, host: &name, kind, path };
-        let found = self.injector.candidates(&at, |entry| changes || entry.id != "U10");
-        found.into_iter().find_map(|(plan, _)| self.injector.fire(plan, &at))
-    }
-
-    fn play(&mut self, host: HostId, rpc: Rpc, fired: &Fired) -> Outcome<Reply> {
-        let now = self.now();
-        match fired.entry.act {
-            Act::Redo => {
-                let first = self.serve(&rpc);
-                let second = self.serve(&rpc);
-                if first.is_ok() != second.is_ok() {
-                    self.injector.observed(fired.plan);
-                }
-                second
-            }
-            Act::Duplicate => {
-                self.late.push((now + fired.delay_ns.max(1), rpc.clone()));
-                self.delay_ns -= fired.delay_ns;
-                self.injector.observed(fired.plan);
-                self.serve(&rpc)
-            }
-            Act::Fail | Act::FailWrite => {
-                self.injector.observed(fired.plan);
-                let usual = match fired.entry.id {
-                    "N15" => Errno::ENOSPC,
-                    "U10" => Errno::EROFS,
-                    _ => Errno::EIO,
-                };
-                let errno = fired.fault.errno.as_deref().and_then(Errno::from_name).unwrap_or(usual);
-                match fired.fault.applies(fired.entry) {
-                    _ if fired.entry.act == Act::FailWrite => {}
-                    // The host never learns what came of it.
-                    Apply::Before => drop(self.serve(&rpc)),
-                    Apply::Later => {
-                        self.late.push((now + fired.delay_ns.max(1), rpc));
-                        self.delay_ns -= fired.delay_ns;
-                    }
-                    Apply::Never | Apply::Phase => {}
-                }
-                Err(errno.into())
-            }
-            Act::Stale => self.go_stale(host, &rpc, fired.plan),
-            Act::Flip => {
-                let mut reply = self.serve(&rpc);
-                if let Ok(Reply::Data { bytes, .. }) = &mut reply
-                    && !bytes.is_empty()
-                {
-                    let bit = self.rng.below(bytes.len() as u64 * 8);
-                    bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
-                    self.injector.observed(fired.plan);
-                }
-                reply
-            }
-            _ => {
-                if fired.delay_ns > 0 {
-                    self.injector.observed(fired.plan);
-                }
-                self.serve(&rpc)
-            }
-        }
-    }
-
-    fn serve(&mut self, rpc: &Rpc) -> Outcome<Reply> {
-        let answer = self.server.apply(rpc);
-        if matches!(answer, Err(Errno::ENOSPC)) {
-            self.injector.note("N15", true);
-        }
-        answer.map_err(Fail::Errno)
-    }
-
-    /// N16: the file's handle is refused from now on: every descriptor of the host is dead, its cache is void.
-    fn go_stale(&mut self, host: HostId, rpc: &Rpc, plan: usize) -> Outcome<Reply> {
-        let Some(ino) = rpc.handle() else { return self.serve(rpc) };
-        self.injector.observed(plan);
-        let host = &mut self.hosts[host];
-        for handle in host.handles.values_mut().filter(|handle| handle.ino == ino) {
-            handle.stale = true;
-        }
-        if let Some(file) = host.files.get_mut(&ino) {
-            file.forget();
-        }
-        for dir in host.dirs.values_mut() {
-            dir.forget_target(ino);
-        }
-        Err(Errno::ESTALE.into())
-    }
-
-    fn path_of(&self, rpc: &Rpc) -> String {
-        match rpc {
-            Rpc::Lookup { dir, name }
-            | Rpc::Open { dir, name, .. }
-            | Rpc::Mkdir { dir, name, .. }
-            | Rpc::Link { dir, name, .. }
-            | Rpc::Remove { dir, name }
-            | Rpc::Rmdir { dir, name } => self.server.child_path(*dir, name),
-            Rpc::Rename { to_dir, to_name, .. } => self.server.child_path(*to_dir, to_name),
-            Rpc::Access { ino } | Rpc::Close { ino } | Rpc::OpenHandle { ino } | Rpc::Readdir { dir: ino } => {
-                self.server.path(*ino).to_owned()
-            }
-            Rpc::Statfs => String::new(),
-            _ => rpc.handle().map(|ino| self.server.path(ino).to_owned()).unwrap_or_default(),
-        }
-    }
-
-    fn deliver_late(&mut self) {
-        if self.late.is_empty() {
-            return;
-        }
-        let now = self.now();
-        self.server.set_now(now);
-        let mut due: Vec<(u64, Rpc)> = Vec::new();
-        self.late.retain(|late| {
-            if late.0 <= now {
-                due.push(late.clone());
-            }
-            late.0 > now
-        });
-        due.sort_by_key(|late| late.0);
-        for (_, rpc) in due {
-            // Nobody waits for the answer.
-            let _ = self.server.apply(&rpc);
-        }
-    }
 }
 
 impl Host {
-    fn new(name: &str) -> Host {
+    fn new(name: &str, profile: &Profile) -> Host {
         Host {
             name: name.to_owned(),
             files: BTreeMap::new(),
             dirs: BTreeMap::new(),
             handles: BTreeMap::new(),
             locks: LockTable::default(),
-            down: false,
-            cut_until: None,
+            rules: Rules { pages: profile.pages, names: profile.names, listings: profile.listings, silly_rename: profile.silly_rename },
+            down_until: None,
+            cut: None,
+            burst: None,
+            clock: HostClock::default(),
+            clock_fault: None,
+            believed: None,
+            refuse_again: None,
+            staged: Vec::new(),
+            trail: (0, Vec::new()),
             trips: Trips::default(),
             silly: BTreeMap::new(),
         }

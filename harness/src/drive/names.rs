@@ -7,8 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use super::catalogue::Act;
 use super::client::{OpenMode, Opened};
 use super::errno::Errno;
+use super::play::Belief;
 use super::rpc::{Attr, Create, DirChange, Entry, Ino, Kind, Reply, Rpc};
 use super::{Drive, Fail, HostId, Outcome};
 
@@ -50,7 +52,8 @@ impl Drive {
     fn learn_dir(&mut self, host: HostId, attr: Attr) {
         let now = self.now();
         let (min, max) = (self.profile.dir_min_ms * 1_000_000, self.profile.dir_max_ms * 1_000_000);
-        let caches = self.profile.caches;
+        let rules = self.hosts[host].rules;
+        let caches = rules.names || rules.listings;
         let dir = self.hosts[host].dirs.entry(attr.ino).or_insert_with(|| CachedDir {
             attr,
             until: 0,
@@ -80,11 +83,41 @@ impl Drive {
     /// It is gone, or a fault.
     pub fn dir_attr(&mut self, host: HostId, dir: Ino) -> Outcome<Attr> {
         let now = self.now();
-        if let Some(known) = self.hosts[host].dirs.get(&dir)
-            && now < known.until
-        {
-            return Ok(known.attr);
+        let resuming = self.is_resuming(host);
+        if let Some(known) = self.hosts[host].dirs.get(&dir) {
+            let attr = known.attr;
+            if now < known.until || resuming && (known.until > 0 || known.access) {
+                return Ok(attr);
+            }
+            if known.listing.is_some() && self.believes(host, Belief::Listing, Kind::Readdir, dir) {
+                let stale = attr.version != self.server.version(dir);
+                self.answered_from_cache(host, Belief::Listing, stale);
+                return Ok(attr);
+            }
         }
+        self.ask_dir(host, dir)
+    }
+
+    /// A folder's attributes for what is about to be answered from it: a name or a listing that may be believed beyond its time.
+    fn believed_dir(&mut self, host: HostId, dir: Ino, belief: Belief, kind: Kind, name: &str) -> Outcome<()> {
+        let rules = self.hosts[host].rules;
+        let caches = if belief == Belief::Name { rules.names } else { rules.listings };
+        let now = self.now();
+        if let Some(known) = self.hosts[host].dirs.get(&dir)
+            && caches
+            && now >= known.until
+            && known.access
+        {
+            let there = if belief == Belief::Name { self.known_name(host, dir, name).is_some() } else { known.listing.is_some() };
+            let path = if name.is_empty() { self.server.path(dir).to_owned() } else { self.server.child_path(dir, name) };
+            if there && self.believes_path(host, belief, kind, &path) {
+                return Ok(());
+            }
+        }
+        self.walk(host, dir)
+    }
+
+    fn ask_dir(&mut self, host: HostId, dir: Ino) -> Outcome<Attr> {
         match self.call(host, Rpc::Getattr { ino: dir })? {
             Reply::Attr(attr) if attr.dir => {
                 self.learn_dir(host, attr);
@@ -99,7 +132,7 @@ impl Drive {
     fn walk(&mut self, host: HostId, dir: Ino) -> Outcome<()> {
         self.dir_attr(host, dir)?;
         if !self.dir(host, dir)?.access {
-            if self.profile.caches {
+            if self.hosts[host].rules.names {
                 self.call(host, Rpc::Access { ino: dir })?;
             }
             self.dir(host, dir)?.access = true;
@@ -113,8 +146,19 @@ impl Drive {
         (*generation == known.generation).then_some(*target)
     }
 
+    /// What a host knows of a name: nothing, that it is absent, or its file.
+    pub(super) fn known_target(&self, host: HostId, dir: Ino, name: &str) -> Option<Ino> {
+        self.known_name(host, dir, name).flatten()
+    }
+
+    /// A name was answered from the cache.
+    fn name_from_cache(&mut self, host: HostId, dir: Ino, name: &str, answer: Option<Ino>) {
+        let stale = self.server.target(dir, name) != answer;
+        self.answered_from_cache(host, Belief::Name, stale);
+    }
+
     fn set_name(&mut self, host: HostId, dir: Ino, name: &str, target: Option<Ino>) {
-        if !self.profile.caches {
+        if !self.hosts[host].rules.names {
             return;
         }
         if let Some(known) = self.hosts[host].dirs.get_mut(&dir) {
@@ -136,7 +180,8 @@ impl Drive {
             }
             known.attr.change = change.after;
         }
-        if !self.profile.caches
+        let rules = self.hosts[host].rules;
+        if !(rules.names || rules.listings)
             && let Some(known) = self.hosts[host].dirs.get_mut(&dir)
         {
             known.until = 0;
@@ -148,11 +193,15 @@ impl Drive {
     /// # Errors
     /// `ENOENT`, also from the cache; a fault.
     pub fn lookup(&mut self, host: HostId, dir: Ino, name: &str) -> Outcome<(Attr, bool)> {
-        self.walk(host, dir)?;
+        self.believed_dir(host, dir, Belief::Name, Kind::Lookup, name)?;
         match self.known_name(host, dir, name) {
-            Some(None) => return Err(Errno::ENOENT.into()),
+            Some(None) => {
+                self.name_from_cache(host, dir, name, None);
+                return Err(Errno::ENOENT.into());
+            }
             Some(Some(ino)) => {
                 if let Some(attr) = self.known_attr(host, ino) {
+                    self.name_from_cache(host, dir, name, Some(ino));
                     return Ok((attr, false));
                 }
             }
@@ -209,9 +258,24 @@ impl Drive {
     /// # Errors
     /// As open(2); `ENOENT` also from the cache; a fault.
     pub fn open_name(&mut self, host: HostId, dir: Ino, name: &str, create: Option<Create>, mode: OpenMode) -> Outcome<(Opened, bool)> {
-        self.walk(host, dir)?;
-        if create.is_none() && self.known_name(host, dir, name) == Some(None) {
-            return Err(Errno::ENOENT.into());
+        let path = self.server.child_path(dir, name);
+        self.interrupt(host, Kind::Open, &path, 0)?;
+        if create.is_none() {
+            self.believed_dir(host, dir, Belief::Name, Kind::Open, name)?;
+            match self.known_name(host, dir, name) {
+                Some(None) => {
+                    self.name_from_cache(host, dir, name, None);
+                    return Err(Errno::ENOENT.into());
+                }
+                Some(Some(ino)) => {
+                    if let Some(opened) = self.open_unasked(host, dir, name, ino, mode)? {
+                        return Ok((opened, false));
+                    }
+                }
+                None => {}
+            }
+        } else {
+            self.walk(host, dir)?;
         }
         match self.call(host, Rpc::Open { dir, name: name.to_owned(), create }) {
             Ok(Reply::Opened { attr, created, dir: change }) => {
@@ -225,6 +289,7 @@ impl Drive {
                 Ok((self.opened(host, attr, mode)?, created))
             }
             Ok(_) => Err(Errno::EIO.into()),
+            Err(Fail::Stall) => Err(Fail::Stall),
             Err(fail) => {
                 if fail == Fail::Errno(Errno::ENOENT) {
                     self.set_name(host, dir, name, None);
@@ -234,6 +299,25 @@ impl Drive {
                 Err(fail)
             }
         }
+    }
+
+    /// N2, and N3 with a name that has another file by now: an open that is answered from the cache.
+    fn open_unasked(&mut self, host: HostId, dir: Ino, name: &str, ino: Ino, mode: OpenMode) -> Outcome<Option<Opened>> {
+        let believed = self.hosts[host].believed.is_some();
+        if !believed && !self.is_planned(&[Act::BelieveOnOpen]) {
+            return Ok(None);
+        }
+        let now = self.now();
+        let known = self.hosts[host].files.get(&ino).filter(|file| believed || file.is_believed(now));
+        let Some(attr) = known.map(super::CachedFile::attr) else { return Ok(None) };
+        if !believed {
+            let path = self.server.child_path(dir, name);
+            let Some(fired) = self.meet_path_on_host(host, Kind::Open, &path, &[Act::BelieveOnOpen]) else { return Ok(None) };
+            self.hosts[host].believed = Some(fired.plan);
+        }
+        let stale = self.server.target(dir, name) != Some(ino) || self.server.version(ino) != attr.version;
+        self.answered_from_cache(host, Belief::Name, stale);
+        self.opened(host, attr, mode).map(Some)
     }
 
     /// Opens a file by its number, without its name.
@@ -286,6 +370,7 @@ impl Drive {
                 Ok(attr)
             }
             Ok(_) => Err(Errno::EIO.into()),
+            Err(Fail::Stall) => Err(Fail::Stall),
             Err(fail) => {
                 // Nothing is known of the name now.
                 if let Ok(known) = self.dir(host, dir) {
@@ -306,7 +391,7 @@ impl Drive {
         if attr.dir {
             return Err(Errno::EISDIR.into());
         }
-        if self.profile.caches && attr.nlink == 1 && self.is_open(host, attr.ino) {
+        if attr.nlink == 1 && self.is_open(host, attr.ino) && self.renames_open_files(host, attr.ino) {
             return self.silly_rename(host, dir, name, attr.ino);
         }
         let answer = self.call(host, Rpc::Remove { dir, name: name.to_owned() });
@@ -326,12 +411,27 @@ impl Drive {
                 Ok(())
             }
             Ok(_) => Err(Errno::EIO.into()),
+            Err(Fail::Stall) => Err(Fail::Stall),
             Err(fail) => {
                 if let Ok(known) = self.dir(host, dir) {
                     known.names.remove(name);
                 }
                 Err(fail)
             }
+        }
+    }
+
+    /// Whether a removed open file is renamed on this host: by the drive's nature, or by a fault (N17).
+    fn renames_open_files(&mut self, host: HostId, ino: Ino) -> bool {
+        if self.is_planned(&[Act::DeletePending]) {
+            return false;
+        }
+        match self.meet_on_host(host, Kind::Remove, ino, &[Act::SillyRename]) {
+            Some(fired) => {
+                self.injector.observed(fired.plan);
+                true
+            }
+            None => self.hosts[host].rules.silly_rename,
         }
     }
 
@@ -369,6 +469,7 @@ impl Drive {
             && target != moved.ino
             && self.is_open(host, target)
             && self.known_attr(host, target).is_some_and(|attr| attr.nlink == 1)
+            && self.renames_open_files(host, target)
         {
             self.silly_rename(host, to.0, to.1, target)?;
         }
@@ -392,6 +493,7 @@ impl Drive {
                 Ok(())
             }
             Ok(_) => Err(Errno::EIO.into()),
+            Err(Fail::Stall) => Err(Fail::Stall),
             Err(fail) => {
                 for (dir, name) in [from, to] {
                     if let Ok(known) = self.dir(host, dir) {
@@ -408,21 +510,43 @@ impl Drive {
     /// # Errors
     /// As readdir(3), or a fault.
     pub fn readdir(&mut self, host: HostId, dir: Ino) -> Outcome<Vec<Entry>> {
-        self.walk(host, dir)?;
+        self.believed_dir(host, dir, Belief::Listing, Kind::Readdir, "")?;
         let known = self.dir(host, dir)?;
         if let Some((generation, entries)) = &known.listing
             && *generation == known.generation
         {
-            return Ok(entries.clone());
+            let entries = entries.clone();
+            let there = self.server.names(dir);
+            let stale = !entries.iter().map(|entry| &entry.name).eq(there.iter());
+            self.answered_from_cache(host, Belief::Listing, stale);
+            return Ok(entries);
         }
         match self.call(host, Rpc::Readdir { dir })? {
-            Reply::Listing { entries, attr } => {
+            Reply::Listing { mut entries, attr } => {
                 self.learn_dir(host, attr);
-                let known = self.dir(host, dir)?;
-                known.listing = Some((known.generation, entries.clone()));
+                if self.hosts[host].rules.listings {
+                    let known = self.dir(host, dir)?;
+                    known.listing = Some((known.generation, entries.clone()));
+                }
+                self.disturb_listing(host, dir, &mut entries);
                 Ok(entries)
             }
             _ => Err(Errno::EIO.into()),
         }
+    }
+
+    /// N4 at the server: the folder changes between two pieces of its listing, and an entry is skipped, or comes twice.
+    fn disturb_listing(&mut self, host: HostId, dir: Ino, entries: &mut Vec<Entry>) {
+        if entries.is_empty() {
+            return;
+        }
+        let Some(fired) = self.meet_on_host(host, Kind::Readdir, dir, &[Act::DisturbListing]) else { return };
+        let at = self.rng.below(entries.len() as u64) as usize;
+        if self.rng.chance(0.5) {
+            entries.remove(at);
+        } else {
+            entries.insert(at, entries[at].clone());
+        }
+        self.injector.observed(fired.plan);
     }
 }

@@ -111,6 +111,9 @@ pub struct Attr {
     pub nlink: u32,
     /// The change attribute: grows with every change of content or attributes.
     pub change: u64,
+    /// Grows with every change, also where the change attribute does not. No host may go by it: it is how the drive itself
+    /// knows that an answer is stale.
+    pub version: u64,
     /// Time of the last change of content, nanoseconds since the epoch, by the server's clock.
     pub mtime: u64,
     /// Time of the last change of anything, likewise.

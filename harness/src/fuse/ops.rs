@@ -19,10 +19,12 @@ use fuser::{
     ReplyEntry, ReplyLock, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::pump::{Pump, Step};
 use crate::drive::locks::{LockKind, Owner, Range};
 use crate::drive::rpc::Create;
-use crate::drive::{Attr, Drive, Errno, Fail, HostId, Ino, OpenMode, Opened, Outcome, Purpose};
+use crate::drive::{Attr, Blow, Drive, Errno, Fail, HostId, Ino, OpenMode, Opened, Outcome, Purpose};
 
 const NO_TTL: Duration = Duration::ZERO;
 /// How often a request that the drive withholds is tried again.
@@ -71,6 +73,13 @@ impl Drop for Pending {
     }
 }
 
+/// Who makes a call: the same number while the call is made again, and the thread to strike.
+#[derive(Clone, Copy)]
+struct Caller {
+    number: u64,
+    pid: u32,
+}
+
 /// The file system of one host.
 pub(super) struct HostFs {
     shared: Arc<Shared>,
@@ -91,11 +100,13 @@ impl HostFs {
     /// Makes a call until it is answered, then answers the request.
     fn answer<T: Send + 'static>(
         &self,
+        req: &Request,
         mut call: impl FnMut(&mut Drive, HostId) -> Outcome<T> + Send + 'static,
         reply: impl FnOnce(Result<T, FuseErrno>) + Send + 'static,
     ) {
         let pending = Pending::new(&self.shared);
-        let (first, delay) = self.shared.step(&mut call);
+        let by = Caller { number: pending.number + 1, pid: req.pid() };
+        let (first, delay) = self.shared.step(by, &mut call);
         match first {
             Err(Fail::Stall) => {}
             answer if delay.is_zero() => return reply(answer.map_err(fuse_errno)),
@@ -117,7 +128,7 @@ impl HostFs {
         let job = move || {
             let _until_answered = &pending;
             if answered.is_none() {
-                let (answer, delay) = shared.step(&mut call);
+                let (answer, delay) = shared.step(by, &mut call);
                 if matches!(answer, Err(Fail::Stall)) {
                     return Step::Again(STALLED);
                 }
@@ -158,11 +169,39 @@ impl Shared {
         self.drive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn step<T>(&self, call: &mut impl FnMut(&mut Drive, HostId) -> Outcome<T>) -> (Outcome<T>, Duration) {
-        let mut drive = self.drive();
-        let answer = call(&mut drive, self.host);
-        let delay = Duration::from_nanos(drive.take_delay());
+    fn step<T>(&self, by: Caller, call: &mut impl FnMut(&mut Drive, HostId) -> Outcome<T>) -> (Outcome<T>, Duration) {
+        let (answer, delay, blow) = {
+            let mut drive = self.drive();
+            drive.begin(by.number);
+            let answer = call(&mut drive, self.host);
+            (answer, Duration::from_nanos(drive.take_delay()), drive.take_blow())
+        };
+        if let Some(blow) = blow {
+            self.strike(by.pid, blow);
+        }
         (answer, delay)
+    }
+
+    /// What a fault does to the process that called: it is killed, or stopped for a time.
+    fn strike(&self, pid: u32, blow: Blow) {
+        let Some(pid) = i32::try_from(pid).ok().filter(|&pid| pid > 1).and_then(Pid::from_raw) else { return };
+        if pid == rustix::process::getpid() {
+            return;
+        }
+        // It may have died meanwhile.
+        match blow {
+            Blow::Kill => {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            Blow::Pause(ns) => {
+                let _ = kill_process(pid, Signal::STOP);
+                let go_on = move || {
+                    let _ = kill_process(pid, Signal::CONT);
+                    Step::Done
+                };
+                self.pump.add(Duration::from_nanos(ns), Box::new(go_on));
+            }
+        }
     }
 
     fn remember(&self, thread: u32, looked: Looked) {
@@ -202,6 +241,13 @@ fn fuse_errno(fail: Fail) -> FuseErrno {
 
 fn text(name: &OsStr) -> Result<String, FuseErrno> {
     name.to_str().map(str::to_owned).ok_or(FuseErrno::EINVAL)
+}
+
+/// A file's times are the server's. A program here reads the real clock: where its host's is off, the times are, the other way.
+fn as_seen(drive: &mut Drive, host: HostId, attr: Attr) -> Attr {
+    let ahead = drive.clock_offset(host);
+    let shifted = |time: u64| time.saturating_add_signed(ahead.saturating_neg());
+    Attr { mtime: shifted(attr.mtime), ctime: shifted(attr.ctime), ..attr }
 }
 
 fn file_attr(attr: &Attr) -> FileAttr {
@@ -293,15 +339,16 @@ impl Filesystem for HostFs {
                 Err(Fail::Errno(Errno::ENOENT)) => shared.remember(thread, looked(None, !known_absent)),
                 Err(_) => {}
             }
-            answer.map(|(attr, _)| attr)
+            answer.map(|(attr, _)| as_seen(drive, host, attr))
         };
-        self.answer(call, entry(reply));
+        self.answer(req, call, entry(reply));
     }
 
     fn getattr(&self, req: &Request, ino: INodeNo, _fh: Option<FileHandle>, reply: ReplyAttr) {
         let by_name = self.shared.recall(req.pid()).is_some_and(|looked| looked.ino == Some(ino.0));
         self.answer(
-            move |drive, host| drive.getattr(host, ino.0, !by_name),
+            req,
+            move |drive, host| drive.getattr(host, ino.0, !by_name).map(|attr| as_seen(drive, host, attr)),
             move |answer| match answer {
                 Ok(attr) => reply.attr(&NO_TTL, &file_attr(&attr)),
                 Err(errno) => reply.error(errno),
@@ -311,7 +358,7 @@ impl Filesystem for HostFs {
 
     fn setattr(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         _uid: Option<u32>,
@@ -334,7 +381,8 @@ impl Filesystem for HostFs {
             _ => None,
         };
         self.answer(
-            move |drive, host| drive.setattr(host, ino.0, size, mode, mtime),
+            req,
+            move |drive, host| drive.setattr(host, ino.0, size, mode, mtime).map(|attr| as_seen(drive, host, attr)),
             move |answer| match answer {
                 Ok(attr) => reply.attr(&NO_TTL, &file_attr(&attr)),
                 Err(errno) => reply.error(errno),
@@ -345,17 +393,17 @@ impl Filesystem for HostFs {
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         names!(reply, name);
         self.shared.spare(req.pid(), parent.0, &name, Purpose::Other);
-        self.answer(move |drive, host| drive.mkdir(host, parent.0, &name, mode & !umask), entry(reply));
+        self.answer(req, move |drive, host| drive.mkdir(host, parent.0, &name, mode & !umask), entry(reply));
     }
 
-    fn unlink(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         names!(reply, name);
-        self.answer(move |drive, host| drive.unlink(host, parent.0, &name), empty(reply));
+        self.answer(req, move |drive, host| drive.unlink(host, parent.0, &name), empty(reply));
     }
 
-    fn rmdir(&self, _req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         names!(reply, name);
-        self.answer(move |drive, host| drive.rmdir(host, parent.0, &name), empty(reply));
+        self.answer(req, move |drive, host| drive.rmdir(host, parent.0, &name), empty(reply));
     }
 
     fn rename(
@@ -374,13 +422,13 @@ impl Filesystem for HostFs {
             return reply.error(FuseErrno::EINVAL);
         }
         self.shared.spare(req.pid(), newparent.0, &newname, Purpose::Other);
-        self.answer(move |drive, host| drive.rename(host, (parent.0, &name), (newparent.0, &newname)), empty(reply));
+        self.answer(req, move |drive, host| drive.rename(host, (parent.0, &name), (newparent.0, &newname)), empty(reply));
     }
 
     fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
         names!(reply, newname);
         self.shared.spare(req.pid(), newparent.0, &newname, Purpose::Link);
-        self.answer(move |drive, host| drive.link(host, ino.0, newparent.0, &newname), entry(reply));
+        self.answer(req, move |drive, host| drive.link(host, ino.0, newparent.0, &newname), entry(reply));
     }
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
@@ -399,7 +447,7 @@ impl Filesystem for HostFs {
             drive.release(host, opened.handle, None)?;
             Err(Errno::ESTALE.into())
         };
-        self.answer(call, move |answer| match answer {
+        self.answer(req, call, move |answer| match answer {
             Ok(opened) => reply.opened(FileHandle(opened.handle), fopen_flags(&opened)),
             Err(errno) => reply.error(errno),
         });
@@ -411,7 +459,7 @@ impl Filesystem for HostFs {
         let create = Create { exclusive: flags & libc::O_EXCL != 0, mode: mode & !umask };
         let how = open_mode(flags);
         let call = move |drive: &mut Drive, host| Ok(drive.open_name(host, parent.0, &name, Some(create), how)?.0);
-        self.answer(call, move |answer| match answer {
+        self.answer(req, call, move |answer| match answer {
             Ok(opened) => {
                 let handle = FileHandle(opened.handle);
                 reply.created(&NO_TTL, &file_attr(&opened.attr), Generation(0), handle, fopen_flags(&opened));
@@ -422,7 +470,7 @@ impl Filesystem for HostFs {
 
     fn read(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -432,6 +480,7 @@ impl Filesystem for HostFs {
         reply: ReplyData,
     ) {
         self.answer(
+            req,
             move |drive, host| drive.read(host, fh.0, offset, size as usize),
             move |answer| match answer {
                 Ok(bytes) => reply.data(&bytes),
@@ -442,7 +491,7 @@ impl Filesystem for HostFs {
 
     fn write(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         offset: u64,
@@ -454,6 +503,7 @@ impl Filesystem for HostFs {
     ) {
         let data = data.to_vec();
         self.answer(
+            req,
             move |drive, host| drive.write(host, fh.0, offset, &data),
             move |answer| match answer {
                 Ok(done) => reply.written(done as u32),
@@ -464,7 +514,7 @@ impl Filesystem for HostFs {
 
     fn flush(&self, req: &Request, _ino: INodeNo, fh: FileHandle, lock_owner: LockOwner, reply: ReplyEmpty) {
         let owner = self.owner(lock_owner, req.pid());
-        self.answer(move |drive, host| drive.close_flush(host, fh.0, Some(owner)), empty(reply));
+        self.answer(req, move |drive, host| drive.close_flush(host, fh.0, Some(owner)), empty(reply));
     }
 
     fn release(
@@ -478,11 +528,11 @@ impl Filesystem for HostFs {
         reply: ReplyEmpty,
     ) {
         let flock = lock_owner.map(|owner| self.owner(owner, req.pid()));
-        self.answer(move |drive, host| drive.release(host, fh.0, flock), empty(reply));
+        self.answer(req, move |drive, host| drive.release(host, fh.0, flock), empty(reply));
     }
 
-    fn fsync(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        self.answer(move |drive, host| drive.fsync(host, fh.0), empty(reply));
+    fn fsync(&self, req: &Request, _ino: INodeNo, fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        self.answer(req, move |drive, host| drive.fsync(host, fh.0), empty(reply));
     }
 
     fn fsyncdir(&self, _req: &Request, _ino: INodeNo, _fh: FileHandle, _datasync: bool, reply: ReplyEmpty) {
@@ -490,9 +540,9 @@ impl Filesystem for HostFs {
         reply.ok();
     }
 
-    fn readdir(&self, _req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(&self, req: &Request, ino: INodeNo, _fh: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let call = move |drive: &mut Drive, host| drive.readdir(host, ino.0);
-        self.answer(call, move |answer| match answer {
+        self.answer(req, call, move |answer| match answer {
             Ok(entries) => {
                 let dots = [(ino.0, true, "."), (ino.0, true, "..")].into_iter();
                 let all = dots.chain(entries.iter().map(|entry| (entry.ino, entry.dir, entry.name.as_str())));
@@ -508,9 +558,9 @@ impl Filesystem for HostFs {
         });
     }
 
-    fn statfs(&self, _req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, req: &Request, _ino: INodeNo, reply: ReplyStatfs) {
         let call = move |drive: &mut Drive, host| drive.statfs(host);
-        self.answer(call, move |answer| match answer {
+        self.answer(req, call, move |answer| match answer {
             Ok(space) => reply.statfs(space.total >> 12, space.free >> 12, space.free >> 12, 1 << 20, 1 << 20, 4096, 255, 4096),
             Err(errno) => reply.error(errno),
         });
@@ -520,16 +570,16 @@ impl Filesystem for HostFs {
         reply.ok();
     }
 
-    fn fallocate(&self, _req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, length: u64, mode: i32, reply: ReplyEmpty) {
+    fn fallocate(&self, req: &Request, _ino: INodeNo, fh: FileHandle, offset: u64, length: u64, mode: i32, reply: ReplyEmpty) {
         if mode != 0 {
             return reply.error(FuseErrno::EOPNOTSUPP);
         }
-        self.answer(move |drive, host| drive.allocate(host, fh.0, offset + length), empty(reply));
+        self.answer(req, move |drive, host| drive.allocate(host, fh.0, offset + length), empty(reply));
     }
 
     fn getlk(
         &self,
-        _req: &Request,
+        req: &Request,
         _ino: INodeNo,
         fh: FileHandle,
         lock_owner: LockOwner,
@@ -541,7 +591,7 @@ impl Filesystem for HostFs {
     ) {
         let owner = self.owner(lock_owner, pid);
         let call = move |drive: &mut Drive, host| drive.test_lock(host, fh.0, owner, Range { start, end }, lock_kind(typ));
-        self.answer(call, move |answer| match answer {
+        self.answer(req, call, move |answer| match answer {
             Ok(None) => reply.locked(start, end, libc::F_UNLCK, 0),
             Ok(Some((holder, range, kind))) => reply.locked(range.start, range.end, lock_typ(kind), holder.pid),
             Err(errno) => reply.error(errno),
@@ -550,7 +600,7 @@ impl Filesystem for HostFs {
 
     fn setlk(
         &self,
-        _req: &Request,
+        req: &Request,
         ino: INodeNo,
         fh: FileHandle,
         lock_owner: LockOwner,
@@ -568,6 +618,7 @@ impl Filesystem for HostFs {
         let mut answered: Option<Outcome<()>> = None;
         // A lock may be waited for as long as its holder likes.
         let pending = (!sleep).then(|| Pending::new(&shared));
+        let by = Caller { number: shared.count.fetch_add(1, Ordering::Relaxed) + 1, pid: req.pid() };
         // In the pump from the start: telling the kernel to forget pages may make it write them back first.
         let job = move || {
             let _until_answered = &pending;
@@ -577,7 +628,7 @@ impl Filesystem for HostFs {
                     libc::F_UNLCK => drive.unlock(host, fh.0, owner, range),
                     _ => drive.lock(host, fh.0, owner, range, lock_kind(typ)),
                 };
-                let (answer, delay) = shared.step(&mut call);
+                let (answer, delay) = shared.step(by, &mut call);
                 match answer {
                     Err(Fail::Stall) => return Step::Again(STALLED),
                     Err(Fail::Errno(Errno::EAGAIN)) if sleep => return Step::Again(LOCK_POLL),

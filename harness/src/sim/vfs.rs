@@ -188,7 +188,17 @@ impl VfsFile for SimFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.pass()?;
-        self.drive.write_at(self.fd, offset, bytes).map(drop).map_err(error)
+        let mut done = 0;
+        while done < bytes.len() {
+            match self.drive.write_at(self.fd, offset + done as u64, &bytes[done..]) {
+                // As `write_all` of the standard library: a call that was interrupted is made again.
+                Err(Errno::EINTR) if !self.gate.is_dead() => {}
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(more) => done += more,
+                Err(errno) => return Err(error(errno)),
+            }
+        }
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -269,7 +279,9 @@ pub(super) struct SimClock {
 
 impl Clock for SimClock {
     fn wall(&self) -> f64 {
-        1.8e9 + self.boot().as_secs_f64()
+        let host = self.drive.host();
+        let offset = self.drive.drive().clock_offset(host);
+        1.8e9 + self.boot().as_secs_f64() + offset as f64 / 1e9
     }
 
     fn boot(&self) -> Duration {

@@ -7,12 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use super::glob::glob;
 use super::plan::Fault;
-use crate::drive::catalogue::{Entry, Phase};
+use crate::drive::catalogue::{Act, Entry, Phase};
 use crate::drive::rng::Rng;
 use crate::drive::rpc::Kind;
 
 /// How much of the log is kept: the newest so many lines.
 const LOG_LINES: usize = 1 << 16;
+/// How often one and the same thing that the drive does by nature is written there.
+const NOTES: u64 = 1000;
 
 /// What became of one fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +77,7 @@ pub(in crate::drive) struct Meeting<'m> {
 struct Planned {
     fault: Arc<Fault>,
     entry: &'static Entry,
+    act: Act,
     matched: u64,
     fired: u64,
     observable: u64,
@@ -91,9 +94,15 @@ pub(in crate::drive) struct Fired {
     pub(in crate::drive) plan: usize,
     pub(in crate::drive) entry: &'static Entry,
     pub(in crate::drive) fault: Arc<Fault>,
-    #[expect(dead_code, reason = "the faults that go by it are not played yet")]
     pub(in crate::drive) phase: Phase,
     pub(in crate::drive) delay_ns: u64,
+}
+
+impl Fired {
+    /// The request had not been carried out when it happened.
+    pub(in crate::drive) fn is_before(&self) -> bool {
+        self.phase <= Phase::P2
+    }
 }
 
 /// The plan at work.
@@ -121,7 +130,18 @@ impl Injector {
         let plan = self.planned.len();
         self.armed += 1;
         self.write(Stage::Planned, entry.id, Some(plan), None);
-        self.planned.push(Planned { fault: Arc::new(fault), entry, matched: 0, fired: 0, observable: 0, armed: true, natural, due_ns });
+        let act = entry.act_at(fault.phase_of(entry));
+        self.planned.push(Planned {
+            fault: Arc::new(fault),
+            entry,
+            act,
+            matched: 0,
+            fired: 0,
+            observable: 0,
+            armed: true,
+            natural,
+            due_ns,
+        });
         Ok(plan)
     }
 
@@ -174,6 +194,9 @@ impl Injector {
         count.matched += 1;
         count.fired += 1;
         count.observable += u64::from(observable);
+        if count.fired > NOTES {
+            return;
+        }
         self.write(if observable { Stage::Observable } else { Stage::Fired }, id, None, None);
     }
 
@@ -189,8 +212,18 @@ impl Injector {
         self.write(Stage::Observable, id, Some(plan), None);
     }
 
+    /// Whether any fault can meet a request at all.
+    pub(in crate::drive) fn is_armed(&self) -> bool {
+        self.armed > 0
+    }
+
+    /// Whether any fault is armed whose way of working is among some.
+    pub(in crate::drive) fn any(&self, acts: impl Fn(Act) -> bool) -> bool {
+        self.armed > 0 && self.planned.iter().any(|planned| planned.armed && acts(planned.act))
+    }
+
     /// The faults that might meet a request, in the order of the plan; each is asked to [`Injector::fire`] then.
-    pub(in crate::drive) fn candidates(&self, at: &Meeting<'_>, wanted: impl Fn(&Entry) -> bool) -> Vec<(usize, &'static Entry)> {
+    pub(in crate::drive) fn candidates(&self, at: &Meeting<'_>, acts: impl Fn(Act) -> bool) -> Vec<(usize, &'static Entry)> {
         if self.armed == 0 {
             return Vec::new();
         }
@@ -199,7 +232,7 @@ impl Injector {
             let fault = &planned.fault;
             planned.armed
                 && planned.due_ns.is_none()
-                && wanted(planned.entry)
+                && acts(planned.act)
                 && (fault.count == 0 || planned.fired < fault.count)
                 && now_ms >= fault.from_ms
                 && now_ms < fault.until_ms
@@ -208,6 +241,11 @@ impl Injector {
                 && fault.path.as_deref().is_none_or(|pattern| glob(pattern, at.path))
         };
         self.planned.iter().enumerate().filter(|(_, it)| meets(it)).map(|(plan, it)| (plan, it.entry)).collect()
+    }
+
+    /// Whether a fault lets requests pass and has met none so far.
+    pub(in crate::drive) fn is_new(&self, plan: usize) -> bool {
+        self.planned.get(plan).is_some_and(|planned| planned.matched == 0 && planned.fault.skip > 0)
     }
 
     /// A fault that a request meets, and whose condition holds: does it strike this time?
@@ -235,7 +273,6 @@ impl Injector {
     }
 
     /// The next fault whose time has come, without a request.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the faults that go by it are not played yet"))]
     pub(in crate::drive) fn due(&mut self, now_ns: u64) -> Option<Fired> {
         if self.armed == 0 {
             return None;
@@ -263,7 +300,6 @@ impl Injector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drive::catalogue::Act;
 
     fn at(ms: u64) -> Meeting<'static> {
         Meeting { now_ns: ms * 1_000_000, host: "host-a", kind: Kind::Write, path: "x" }

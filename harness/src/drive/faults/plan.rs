@@ -244,7 +244,7 @@ impl Plan {
 pub fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
     #[derive(Deserialize)]
     struct Tables {
-        #[serde(default)]
+        #[serde(default, alias = "nature")]
         fault: Vec<toml::Spanned<toml::Table>>,
     }
     let whole = match toml::from_str(text) {
