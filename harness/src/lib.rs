@@ -14,4 +14,5 @@ pub mod runner;
 pub mod scenario;
 pub mod sim;
 pub mod trips;
+pub mod validate;
 pub mod workload;

@@ -181,7 +181,7 @@ pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<Ru
     }
 }
 
-fn now() -> String {
+pub(crate) fn now() -> String {
     let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);

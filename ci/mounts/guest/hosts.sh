@@ -13,14 +13,17 @@
 #   tree PID              prints the process and all that it started
 #   wait_port ADDR PORT   waits for somebody to listen there
 
-# The drive is mounted here in each host.
-DRIVE=/run/drive
+#   drive_of NAME         prints where the drive is mounted in that host; the same path shows that mount outside of it, too
+
 # The folder that the server serves: memory, of a size that can be filled.
 EXPORT=/run/export
 EXPORT_MIB=400
 
+drive_of() { echo "/run/drive/$1"; }
+
 host_up() {
-  local name=$1 n=$2 tries
+  local name=$1 n=$2 tries drive
+  drive=$(drive_of "$1")
   ip netns add "$name"
   ip link add "v$name" type veth peer name eth0 netns "$name"
   ip addr add "10.9.$n.1/24" dev "v$name"
@@ -28,9 +31,11 @@ host_up() {
   ip -n "$name" addr add "10.9.$n.2/24" dev eth0
   ip -n "$name" link set eth0 up
   ip -n "$name" link set lo up
-  mkdir -p /run/hosts $DRIVE
-  # rpcbind and lockd find each other through files in /run: those of one host must not be the other's.
-  nsenter --net="/run/netns/$name" unshare --mount --propagation private --uts --ipc --pid --fork \
+  # What is mounted there in the host is seen outside, too: doctor looks at two hosts from one process.
+  mkdir -p /run/hosts "$drive"
+  mount --bind "$drive" "$drive"
+  mount --make-shared "$drive"
+  nsenter --net="/run/netns/$name" unshare --mount --propagation unchanged --uts --ipc --pid --fork \
     sh -c "hostname $name; mount -t proc proc /proc; mount -t tmpfs tmpfs /dev/shm
            touch /run/hosts/$name.up; exec sleep infinity" &
   echo $! >"/run/hosts/$name.unshare"
@@ -48,11 +53,11 @@ on() {
   $(enter "$name") "$@"
 }
 
-# A mount that failed would leave everything running on local memory, and passing.
+# `mountpoint` alone would be content with the bind mount. A mount that failed would leave everything running on local memory, and passing.
 must_be_mounted() {
   local tries
   for tries in $(seq 50); do
-    on "$1" mountpoint -q $DRIVE && return
+    mountpoint -q "$(drive_of "$1")" && grep -q " $(drive_of "$1") \(nfs\|cifs\|fuse\)" /proc/mounts && return
     sleep 0.1
   done
   echo "guest: $1 has no mount"
@@ -97,7 +102,7 @@ lossy() {
 # The share is full: one file takes whatever is left, and grows again when something is freed.
 full() {
   if [ "$1" = on ]; then
-    fallocate -l "$(($(df --output=avail -B1 $EXPORT | tail -n 1) - 8192))" $EXPORT/.filler
+    fallocate -l "$(($(df --output=avail -B1 $EXPORT | tail -n 1) - 8192))" $EXPORT/.filler 2>/dev/null
     cat /dev/zero >>$EXPORT/.filler 2>/dev/null
     true
   else

@@ -1,7 +1,7 @@
 # SMB 3 by Samba and the kernel's client: cifs, and cifs-nobrl (locks are not sent to the server).
 ROOM=uml
 TOOLS="smbd:samba mount.cifs:cifs-utils"
-FAULTS="stop kill cut slow full"
+FAULTS="stop restart cut slow full"
 . "$(dirname "${BASH_SOURCE[0]}")/samba.sh"
 . "$(dirname "${BASH_SOURCE[0]}")/faults-of-processes.sh"
 
@@ -17,5 +17,5 @@ server_on() { samba_on; }
 mount_in() {
   local more=
   [ "$KIND" = cifs ] || more=,nobrl
-  on "$1" mount -t cifs -o "username=root,password=pw,vers=3.0,mfsymlinks$more" "//10.9.$2.1/drive" $DRIVE
+  on "$1" mount -t cifs -o "username=root,password=pw,vers=3.0,mfsymlinks$more" "//10.9.$2.1/drive" "$(drive_of "$1")"
 }

@@ -12,7 +12,7 @@ fault_stop() {
 }
 
 # It is killed, with every session, and started again.
-fault_kill() {
+fault_restart() {
   if [ "$1" = on ]; then
     kill -KILL $(tree "$(cat /run/server.pid)") 2>/dev/null
     true

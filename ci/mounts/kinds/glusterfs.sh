@@ -4,8 +4,8 @@
 # addresses, so the server has one on a link of its own that every host can reach.
 ROOM=sandbox
 TOOLS="glusterd:glusterfs-server gluster:glusterfs-server glusterfs:glusterfs-client"
-FAULTS="stop kill cut lossy full"
-[ "$KIND" != glusterfs-replica ] || FAULTS="brick stop kill"
+FAULTS="stop restart cut lossy full"
+[ "$KIND" != glusterfs-replica ] || FAULTS="brick stop restart"
 VOLUME=drive
 SERVER=10.9.200.1
 
@@ -33,7 +33,7 @@ server_up() {
 
 mount_in() {
   on "$1" ip route add $SERVER via "10.9.$2.1"
-  on "$1" glusterfs --volfile-server=$SERVER --volfile-id=$VOLUME -l "/var/log/glusterfs/$1.log" $DRIVE
+  on "$1" glusterfs --volfile-server=$SERVER --volfile-id=$VOLUME -l "/var/log/glusterfs/$1.log" "$(drive_of "$1")"
 }
 
 # brick_pids [N]: of all bricks, or of one.
@@ -41,7 +41,7 @@ brick_pids() { cat /run/gluster/vols/$VOLUME/*brick"${1:-}"*.pid 2>/dev/null; }
 bricks_on() { gluster --mode=script volume start $VOLUME force >/dev/null; }
 
 fault_stop() { if [ "$1" = on ]; then kill -STOP $(brick_pids); else kill -CONT $(brick_pids); fi; }
-fault_kill() { if [ "$1" = on ]; then kill -KILL $(brick_pids); else bricks_on; fi; }
+fault_restart() { if [ "$1" = on ]; then kill -KILL $(brick_pids); else bricks_on; fi; }
 
 # One of two mirrors is killed while all go on writing, comes back, and is healed.
 fault_brick() {

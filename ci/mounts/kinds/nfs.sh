@@ -3,7 +3,7 @@
 # The server exports one folder in memory, `sync`, under both protocols. What a kind's file must define is told in ci/mounts/drive.
 ROOM=uml
 TOOLS="exportfs:nfs-kernel-server rpc.nfsd:nfs-kernel-server mount.nfs:nfs-common rpcbind:rpcbind"
-FAULTS="stop kill stale cut slow full"
+FAULTS="stop restart stale cut slow full"
 NFSD=/proc/fs/nfsd
 
 server_up() {
@@ -32,16 +32,17 @@ server_on() { rpc.nfsd -G 10 -L 10 8; }
 server_off() { rpc.nfsd 0; }
 
 mount_in() {
-  local host=$1 server=10.9.$2.1
+  local host=$1 server=10.9.$2.1 drive
+  drive=$(drive_of "$1")
   # NFSv3's lock manager is a service of each host.
   case $KIND in
     nfs3) on "$host" sh -c 'mount -t tmpfs tmpfs /var/lib/nfs; mkdir -p /var/lib/nfs/sm /var/lib/nfs/sm.bak; rpc.statd --no-notify' ;;
   esac
   case $KIND in
-    nfs4) on "$host" mount -t nfs -o vers=4.2,hard $server:/ $DRIVE ;;
-    nfs4-soft) on "$host" mount -t nfs -o vers=4.2,soft,timeo=10,retrans=1 $server:/ $DRIVE ;;
-    nfs3) on "$host" mount -t nfs -o vers=3,hard $server:$EXPORT $DRIVE ;;
-    nfs3-nolock) on "$host" mount -t nfs -o vers=3,hard,nolock $server:$EXPORT $DRIVE ;;
+    nfs4) on "$host" mount -t nfs -o vers=4.2,hard $server:/ "$drive" ;;
+    nfs4-soft) on "$host" mount -t nfs -o vers=4.2,soft,timeo=10,retrans=1 $server:/ "$drive" ;;
+    nfs3) on "$host" mount -t nfs -o vers=3,hard $server:$EXPORT "$drive" ;;
+    nfs3-nolock) on "$host" mount -t nfs -o vers=3,hard,nolock $server:$EXPORT "$drive" ;;
   esac
 }
 
@@ -53,7 +54,7 @@ fault_stop() {
 }
 
 # The server dies and starts again: opens and locks are gone, and clients have its grace period to claim them.
-fault_kill() { if [ "$1" = on ]; then server_off; else server_on; fi; }
+fault_restart() { if [ "$1" = on ]; then server_off; else server_on; fi; }
 
 # The export is replaced by a copy of itself, as a backup that was restored or another node that took over: the same names and
 # bytes, but every handle that a client holds is stale.

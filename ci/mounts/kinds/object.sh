@@ -28,7 +28,8 @@ server_up() {
 }
 
 mount_in() {
-  local server=10.9.$2.1
+  local server=10.9.$2.1 drive
+  drive=$(drive_of "$1")
   case $KIND in
     smbnetfs)
       mkdir -p "/run/smbnetfs.$1/root"
@@ -39,16 +40,16 @@ host $server visible=true
 END
       chmod 600 "/run/smbnetfs.$1/conf"
       on "$1" smbnetfs "/run/smbnetfs.$1/root" -o config="/run/smbnetfs.$1/conf" 2>/dev/null # it looks for a folder in the home, too
-      on "$1" mount --bind "/run/smbnetfs.$1/root/$server/drive" $DRIVE
+      on "$1" mount --bind "/run/smbnetfs.$1/root/$server/drive" "$drive"
       ;;
     rclone)
-      on "$1" sh -c "rclone mount ':webdav,url=\"http://$server:8080\":' $DRIVE --vfs-cache-mode writes --cache-dir /run/rclone.$1 \
+      on "$1" sh -c "rclone mount ':webdav,url=\"http://$server:8080\":' $drive --vfs-cache-mode writes --cache-dir /run/rclone.$1 \
         --dir-cache-time 1s --daemon --config /dev/null >>/run/rclone.$1.log 2>&1"
       ;;
     s3fs)
       echo "key:secret" >"/run/s3fs.$1"
       chmod 600 "/run/s3fs.$1"
-      on "$1" s3fs drive $DRIVE -o "passwd_file=/run/s3fs.$1,url=http://$server:5000,use_path_request_style"
+      on "$1" s3fs drive "$drive" -o "passwd_file=/run/s3fs.$1,url=http://$server:5000,use_path_request_style"
       ;;
   esac
 }

@@ -33,6 +33,7 @@ END
 samba_on() {
   smbd -F --no-process-group -s $SAMBA/smb.conf >>$SAMBA/log/out 2>&1 &
   echo $! >/run/server.pid
+  disown
   wait_port 127.0.0.1 445
 }
 

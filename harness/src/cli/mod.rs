@@ -5,6 +5,7 @@ mod play;
 mod run;
 mod sim;
 mod trips;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -34,6 +35,7 @@ enum Task {
     /// Show scenarios and engines
     List,
     Mount(mount::MountArgs),
+    Validate(validate::ValidateArgs),
 }
 
 /// What every command that runs engines needs
@@ -123,6 +125,7 @@ pub fn main() -> ExitCode {
         Task::Sim(args) => args.run(),
         Task::List => list(),
         Task::Mount(args) => args.run(),
+        Task::Validate(args) => args.run(),
     };
     match answer {
         Ok(code) => code,

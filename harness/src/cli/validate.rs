@@ -1,0 +1,242 @@
+//! `harness validate`: real mounts, given by path.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use reports::{Report, RunInfo, Verdict};
+
+use super::engines;
+use crate::engine::{Engine, Python};
+use crate::matrix;
+use crate::validate::{self, Fault, Hook, Place, Plan};
+
+/// Let caches work on real mounts, given by path, while processes and the server fail; check every promise
+///
+/// DIR is a folder on the share as one host sees it; several are several hosts, for example two mounts of the share by clients with
+/// caches of their own. Everything happens in a new folder in the first DIR, which is removed at the end.
+///
+/// Without --faults, every trouble that a client can have is played: none, kill, pause, clock (needs libfaketime) and deadline.
+/// What only a server can have is caused by a command of yours: --on-fault 'CMD' --server-faults stop,full runs
+/// `CMD on stop`, and some seconds later `CMD off stop`. Meanwhile every call must end by its deadline, and afterwards the same
+/// processes must work again without anybody's help.
+///
+/// Writes OUT/index.html, OUT/results.json, OUT/junit.xml, and the history of each run. Ends with 0 when our engine kept every
+/// promise, with 1 when it did not, and with 2 when something could not be run.
+#[derive(Debug, Args)]
+pub(super) struct ValidateArgs {
+    /// The share as each host sees it
+    #[arg(value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+    /// The share as hosts see it that only look at the end, with nothing in their caches
+    #[arg(long, value_name = "DIR")]
+    cold: Vec<PathBuf>,
+    /// The command that runs another one in a host (`nsenter -t 123 -n`): the first is for the first DIR, and so on, cold ones last
+    #[arg(long, value_name = "PREFIX")]
+    enter: Vec<String>,
+    /// What the drive is called in the report
+    #[arg(long, default_value = "mount")]
+    name: String,
+    /// none, kill, pause, clock, deadline, or names of --server-faults [default: all that can be caused]
+    #[arg(long, value_delimiter = ',')]
+    faults: Vec<String>,
+    /// Command that causes faults of the server: it gets `on NAME` or `off NAME`
+    #[arg(long, value_name = "CMD")]
+    on_fault: Option<String>,
+    /// The faults that it can cause
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", requires = "on_fault")]
+    server_faults: Vec<String>,
+    /// ours, diskcache, diskcache-delete, or all; others than ours are only compared in --compare-faults
+    #[arg(long, value_delimiter = ',', default_value = "ours")]
+    engines: Vec<String>,
+    /// The faults in which other engines than ours are played, too
+    #[arg(long, value_delimiter = ',', default_value = "none,kill")]
+    compare_faults: Vec<String>,
+    /// Processes on each host
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=32))]
+    procs: u8,
+    /// Seconds of work of each run
+    #[arg(long, default_value_t = 10.0)]
+    seconds: f64,
+    /// Rounds of kill -9
+    #[arg(long, default_value_t = 3)]
+    kills: u32,
+    /// Seconds that a fault lasts
+    #[arg(long, default_value_t = 6.0)]
+    fault_seconds: f64,
+    /// Seconds that a call may take (the caches' timeout). A killed transaction's hold goes on for 5 s, so less makes calls fail
+    /// after kills; during faults of the server it is less than the fault takes, so that calls meet their deadlines
+    #[arg(long, default_value_t = 10.0)]
+    timeout: f64,
+    /// Seed of the operations
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Python with the engines installed
+    #[arg(long, default_value = "python3")]
+    python: PathBuf,
+    /// Folder for histories, logs and the report
+    #[arg(long, default_value = "target/reports/validate")]
+    out: PathBuf,
+    /// The command that sets the drive up and runs this again, for the report [default: this one]
+    #[arg(long, value_name = "CMD")]
+    again: Option<String>,
+    /// Put the reports of earlier runs, in these folders, together in OUT instead
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["dirs", "faults"])]
+    merge: Vec<PathBuf>,
+}
+
+impl ValidateArgs {
+    pub(super) fn run(&self) -> Result<ExitCode, String> {
+        if !self.merge.is_empty() {
+            let reports = self.merge.iter().map(|dir| validate::load(dir)).collect::<Result<Vec<_>, _>>()?;
+            return save(&validate::merge(reports), &self.out);
+        }
+        let plan = self.plan()?;
+        let faults = self.faults()?;
+        let versions = self.versions(&plan)?;
+        let all: Vec<&Place> = plan.places.iter().chain(&plan.cold).collect();
+        validate::same_share(&all)?;
+        let drive = describe_drive(&plan.places[0]);
+        println!("{}: {drive}", plan.name);
+        let runs = self.play(&plan, &faults, &versions);
+        save(&plan.report(&faults, &versions, runs, &drive), &plan.out)
+    }
+
+    fn plan(&self) -> Result<Plan, String> {
+        if self.dirs.is_empty() {
+            return Err("which folder? (see harness validate --help)".to_owned());
+        }
+        let count = self.dirs.len() + self.cold.len();
+        if !self.enter.is_empty() && self.enter.len() != count {
+            return Err(format!("--enter is given {} times for {count} folders", self.enter.len()));
+        }
+        let place = |(number, dir): (usize, &PathBuf)| -> Result<Place, String> {
+            let dir = dir.canonicalize().map_err(|err| format!("{}: {err}", dir.display()))?;
+            let enter = self.enter.get(number).map(|words| words.split_whitespace().map(str::to_owned).collect()).unwrap_or_default();
+            Ok(Place { host: format!("host-{}", char::from(b'a' + u8::try_from(number % 26).unwrap_or(0))), dir, enter })
+        };
+        let mut places = self.dirs.iter().chain(&self.cold).enumerate().map(place).collect::<Result<Vec<_>, _>>()?;
+        let cold = places.split_off(self.dirs.len());
+        let dirs: Vec<String> = self.dirs.iter().map(|dir| dir.display().to_string()).collect();
+        let hook = self.on_fault.as_ref().map(|cmd| format!(" --on-fault '{cmd}' --server-faults {}", self.server_faults.join(",")));
+        let again = || format!("harness validate {}{}", dirs.join(" "), hook.unwrap_or_default());
+        let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|err| format!("{}: {err}", path.display()));
+        let python = if self.python.components().count() > 1 { absolute(&self.python)? } else { self.python.clone() };
+        if !(self.seconds > 0.0 && self.timeout > 0.0 && self.fault_seconds >= 0.0) {
+            return Err("seconds are more than 0".to_owned());
+        }
+        Ok(Plan {
+            name: self.name.clone(),
+            places,
+            cold,
+            python,
+            procs: usize::from(self.procs),
+            seconds: self.seconds,
+            kills: self.kills,
+            fault_seconds: self.fault_seconds,
+            timeout: Duration::from_secs_f64(self.timeout),
+            seed: self.seed,
+            hook: self.on_fault.clone().map(|command| Hook { command }),
+            out: absolute(&self.out)?,
+            again: self.again.clone().unwrap_or_else(again),
+        })
+    }
+
+    fn faults(&self) -> Result<Vec<Fault>, String> {
+        let known = |name: &String| -> Result<Fault, String> {
+            let client = validate::CLIENT.iter().find(|fault| fault.name() == name).cloned();
+            let server = || self.server_faults.contains(name).then(|| Fault::Server(name.clone()));
+            client
+                .or_else(server)
+                .ok_or_else(|| format!("there is no fault {name:?}: none, kill, pause, clock, deadline, or one of --server-faults"))
+        };
+        if !self.faults.is_empty() {
+            return self.faults.iter().map(known).collect();
+        }
+        let mut faults = validate::CLIENT.to_vec();
+        if validate::fake_clock().is_none() {
+            eprintln!("harness: `clock` is left out: no libfaketime (Debian: faketime) to show a process another clock");
+            faults.retain(|fault| *fault != Fault::Clock);
+        }
+        faults.extend(self.server_faults.iter().cloned().map(Fault::Server));
+        Ok(faults)
+    }
+
+    /// The engines with their versions; those that cannot be imported are refused.
+    fn versions(&self, plan: &Plan) -> Result<Vec<(Engine, String)>, String> {
+        let python = Python { interpreter: plan.python.clone(), worker: PathBuf::new() };
+        let version = |engine: Engine| match python.has(engine.module) {
+            Ok(version) => Ok((engine, version)),
+            Err(why) => Err(format!("{} is not there: {why} (pip install {})", engine.name, engine.module.replace('_', "-"))),
+        };
+        engines(&self.engines)?.into_iter().map(version).collect()
+    }
+
+    fn play(&self, plan: &Plan, faults: &[Fault], engines: &[(Engine, String)]) -> Vec<RunInfo> {
+        let wanted = |fault: &Fault, engine: &Engine| engine.ours || self.compare_faults.iter().any(|name| name == fault.name());
+        let cells: Vec<(&Fault, &Engine)> = faults
+            .iter()
+            .flat_map(|fault| engines.iter().map(move |(engine, _)| (fault, engine)))
+            .filter(|(fault, engine)| wanted(fault, engine))
+            .collect();
+        let total: f64 = cells.iter().map(|(fault, _)| plan.estimate(fault)).sum();
+        let bar = ProgressBar::new(cells.len() as u64);
+        let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed} of about {msg}: {prefix}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_message(format!("{total:.0} s"));
+        bar.enable_steady_tick(Duration::from_millis(500));
+        let mut runs = Vec::new();
+        for (fault, engine) in cells {
+            bar.set_prefix(format!("{} with {}", fault.name(), engine.name));
+            let outcomes = plan.play(fault, engine);
+            let info = plan.describe(fault, engine, &outcomes);
+            bar.suspend(|| {
+                let again = outcomes.as_ref().ok().and_then(|it| it.recovered_after);
+                let again = again.map(|seconds| format!("  all work again after {seconds:.1} s")).unwrap_or_default();
+                println!("{}{again}", matrix::line(&info));
+                for damage in info.damage.iter().filter(|_| engine.ours) {
+                    damage.examples.iter().for_each(|example| println!("    {}: {example}", damage.what));
+                }
+            });
+            bar.inc(1);
+            runs.push(info);
+        }
+        bar.finish_and_clear();
+        runs
+    }
+}
+
+/// The drive in the words of the engine.
+fn describe_drive(place: &Place) -> String {
+    match diskcache_core::mount::detect(&place.dir) {
+        Ok(profile) => format!("{} mounted at {}", profile.name, profile.mount_point.unwrap_or_default().display()),
+        Err(err) => format!("unknown: {err}"),
+    }
+}
+
+fn save(report: &Report, out: &std::path::Path) -> Result<ExitCode, String> {
+    report.save(out).map_err(|err| format!("cannot write the report: {err}"))?;
+    let junit = out.join("junit.xml");
+    std::fs::write(&junit, validate::junit(report)).map_err(|err| format!("cannot write {}: {err}", junit.display()))?;
+    println!();
+    for engine in &report.engines {
+        let (damaged, played) = report.damaged(&engine.name);
+        println!("{:<42} damaged in {damaged} of {played} runs", engine.title);
+    }
+    println!("Report: {}", out.join("index.html").display());
+    let ours: Vec<&RunInfo> =
+        report.runs.iter().filter(|run| report.engines.iter().any(|engine| engine.ours && engine.name == run.engine)).collect();
+    let count = |verdict: Verdict| ours.iter().filter(|run| run.verdict == verdict).count();
+    let (passed, failed, skipped) = (count(Verdict::Sound), count(Verdict::Damaged) + count(Verdict::Unknown), count(Verdict::NotRun));
+    println!("checks: {passed} passed, {failed} failed, {skipped} skipped");
+    let any = |verdict: Verdict| count(verdict) > 0;
+    Ok(if any(Verdict::Damaged) {
+        ExitCode::from(1)
+    } else if any(Verdict::NotRun) || any(Verdict::Unknown) {
+        ExitCode::from(2)
+    } else {
+        ExitCode::SUCCESS
+    })
+}
