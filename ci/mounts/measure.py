@@ -8,7 +8,7 @@
     measure.py threads SECONDS FOLDER
         Sets a second of one thread and of eight.
 
-ENGINE is ours, diskcache or diskcache-delete (the rollback journal). A table comes first, and on the last line the same as
+ENGINE is ours, diskcache or diskcache-delete (the rollback journal). A table comes first, then a line with the same as
 JSON. Requests are counted on a quiet drive: one process, one host, which has written all that is there. `later` is what
 closing the cache still cost after the loop, divided alike: clean-up that an engine puts off is part of its price.
 """

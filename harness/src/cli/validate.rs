@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use reports::{Report, RunInfo, Verdict};
+use reports::Verdict;
+use reports::mounts::{MountInfo, MountReport, MountRun};
 
 use super::engines;
 use crate::engine::{Engine, Python};
-use crate::matrix;
 use crate::validate::{self, Fault, Hook, Place, Plan};
 
 /// Let caches work on real mounts, given by path, while processes and the server fail; check every promise
@@ -82,26 +82,19 @@ pub(super) struct ValidateArgs {
     /// The command that sets the drive up and runs this again, for the report [default: this one]
     #[arg(long, value_name = "CMD")]
     again: Option<String>,
-    /// Put the reports of earlier runs, in these folders, together in OUT instead
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["dirs", "faults"])]
-    merge: Vec<PathBuf>,
 }
 
 impl ValidateArgs {
     pub(super) fn run(&self) -> Result<ExitCode, String> {
-        if !self.merge.is_empty() {
-            let reports = self.merge.iter().map(|dir| validate::load(dir)).collect::<Result<Vec<_>, _>>()?;
-            return save(&validate::merge(reports), &self.out);
-        }
         let plan = self.plan()?;
         let faults = self.faults()?;
         let versions = self.versions(&plan)?;
         let all: Vec<&Place> = plan.places.iter().chain(&plan.cold).collect();
         validate::same_share(&all)?;
-        let drive = describe_drive(&plan.places[0]);
-        println!("{}: {drive}", plan.name);
+        let mount = describe_drive(&plan);
+        println!("{}: {}", mount.name, mount.title);
         let runs = self.play(&plan, &faults, &versions);
-        save(&plan.report(&faults, &versions, runs, &drive), &plan.out)
+        save(&plan.report(&versions, runs, mount), &plan.out)
     }
 
     fn plan(&self) -> Result<Plan, String> {
@@ -174,7 +167,7 @@ impl ValidateArgs {
         engines(&self.engines)?.into_iter().map(version).collect()
     }
 
-    fn play(&self, plan: &Plan, faults: &[Fault], engines: &[(Engine, String)]) -> Vec<RunInfo> {
+    fn play(&self, plan: &Plan, faults: &[Fault], engines: &[(Engine, String)]) -> Vec<MountRun> {
         let wanted = |fault: &Fault, engine: &Engine| engine.ours || self.compare_faults.iter().any(|name| name == fault.name());
         let cells: Vec<(&Fault, &Engine)> = faults
             .iter()
@@ -191,52 +184,77 @@ impl ValidateArgs {
         for (fault, engine) in cells {
             bar.set_prefix(format!("{} with {}", fault.name(), engine.name));
             let outcomes = plan.play(fault, engine);
-            let info = plan.describe(fault, engine, &outcomes);
-            bar.suspend(|| {
-                let again = outcomes.as_ref().ok().and_then(|it| it.recovered_after);
-                let again = again.map(|seconds| format!("  all work again after {seconds:.1} s")).unwrap_or_default();
-                println!("{}{again}", matrix::line(&info));
-                for damage in info.damage.iter().filter(|_| engine.ours) {
-                    damage.examples.iter().for_each(|example| println!("    {}: {example}", damage.what));
-                }
-            });
+            let run = plan.describe(fault, engine, &outcomes);
+            bar.suspend(|| print(&run, fault, engine.ours));
             bar.inc(1);
-            runs.push(info);
+            runs.push(run);
         }
         bar.finish_and_clear();
         runs
     }
 }
 
-/// The drive in the words of the engine.
-fn describe_drive(place: &Place) -> String {
-    match diskcache_core::mount::detect(&place.dir) {
-        Ok(profile) => format!("{} mounted at {}", profile.name, profile.mount_point.unwrap_or_default().display()),
-        Err(err) => format!("unknown: {err}"),
+/// One line on a run, and what is wrong with it.
+fn print(run: &MountRun, fault: &Fault, in_detail: bool) {
+    let verdict = match run.verdict {
+        Verdict::Sound => "sound",
+        Verdict::Damaged => "DAMAGED",
+        Verdict::Unknown => "UNKNOWN",
+        Verdict::NotRun => "not run",
+    };
+    let broken: Vec<String> =
+        run.promises.iter().filter(|it| it.broken > 0).map(|it| format!("{}x broken: {}", it.broken, it.promise)).collect();
+    let again = run.recovered_s.map(|seconds| format!("all work again after {seconds:.1} s; ")).unwrap_or_default();
+    let longest = run.longest_s.map(|seconds| format!("longest {seconds:.2} s; ")).unwrap_or_default();
+    let hosts: Vec<String> = run.writes_by_host.iter().map(|(host, count)| format!("{host} {count}")).collect();
+    let tail = run.error.clone().unwrap_or_else(|| broken.join(", "));
+    println!(
+        "{verdict:<8} {:<10} {:<10} {:<17} {:>6} answered {:>4} not ({} writes); {longest}{again}{tail}",
+        run.mount,
+        fault.name(),
+        run.engine,
+        run.answered,
+        run.failed + run.open,
+        hosts.join(", ")
+    );
+    for promise in run.promises.iter().filter(|_| in_detail) {
+        promise.examples.iter().for_each(|example| println!("    {}: {example}", promise.promise));
     }
 }
 
-fn save(report: &Report, out: &std::path::Path) -> Result<ExitCode, String> {
+/// The drive in the words of the engine.
+fn describe_drive(plan: &Plan) -> MountInfo {
+    let place = &plan.places[0];
+    let title = match diskcache_core::mount::detect(&place.dir) {
+        Ok(profile) => format!("{} mounted at {}", profile.name, profile.mount_point.unwrap_or_default().display()),
+        Err(err) => format!("unknown: {err}"),
+    };
+    let hosts = u32::try_from(plan.places.len()).unwrap_or(u32::MAX);
+    MountInfo { name: plan.name.clone(), title, hosts, ..MountInfo::default() }
+}
+
+fn save(report: &MountReport, out: &std::path::Path) -> Result<ExitCode, String> {
     report.save(out).map_err(|err| format!("cannot write the report: {err}"))?;
-    let junit = out.join("junit.xml");
-    std::fs::write(&junit, validate::junit(report)).map_err(|err| format!("cannot write {}: {err}", junit.display()))?;
     println!();
     for engine in &report.engines {
-        let (damaged, played) = report.damaged(&engine.name);
-        println!("{:<42} damaged in {damaged} of {played} runs", engine.title);
+        let of = |verdict: Verdict| report.runs.iter().filter(|run| run.engine == engine.name && run.verdict == verdict).count();
+        println!(
+            "{:<42} {} runs sound, {} damaged, {} not run",
+            engine.title,
+            of(Verdict::Sound),
+            of(Verdict::Damaged),
+            of(Verdict::NotRun)
+        );
     }
     println!("Report: {}", out.join("index.html").display());
-    let ours: Vec<&RunInfo> =
+    let ours: Vec<&MountRun> =
         report.runs.iter().filter(|run| report.engines.iter().any(|engine| engine.ours && engine.name == run.engine)).collect();
     let count = |verdict: Verdict| ours.iter().filter(|run| run.verdict == verdict).count();
     let (passed, failed, skipped) = (count(Verdict::Sound), count(Verdict::Damaged) + count(Verdict::Unknown), count(Verdict::NotRun));
     println!("checks: {passed} passed, {failed} failed, {skipped} skipped");
-    let any = |verdict: Verdict| count(verdict) > 0;
-    Ok(if any(Verdict::Damaged) {
-        ExitCode::from(1)
-    } else if any(Verdict::NotRun) || any(Verdict::Unknown) {
-        ExitCode::from(2)
-    } else {
-        ExitCode::SUCCESS
+    Ok(match (count(Verdict::Damaged), skipped + count(Verdict::Unknown)) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => ExitCode::from(2),
+        _ => ExitCode::from(1),
     })
 }

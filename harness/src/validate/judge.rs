@@ -103,7 +103,8 @@ pub(super) fn starved(calls: &[Call], hosts: &[String], span: (u64, u64)) -> Vec
             let from = span.0 + part as u64 * third;
             let mine = |call: &&Call| call.host == *host && !call.last && writes(call) && call.answer().is_some();
             if !calls.iter().filter(mine).any(|call| (from..from + third).contains(&call.end)) {
-                found.push(Violation { wrong: Wrong::NoProgress, detail: format!("{host}: no write was acknowledged in the {name} third") });
+                found
+                    .push(Violation { wrong: Wrong::NoProgress, detail: format!("{host}: no write was acknowledged in the {name} third") });
             }
         }
     }

@@ -5,23 +5,21 @@
 
 mod fault;
 mod judge;
-mod junit;
 mod place;
 mod play;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use reports::{EngineInfo, Finding, Report, RunInfo, ScenarioInfo, Verdict};
+use reports::mounts::{MountInfo, MountReport, MountRun, Promise};
+use reports::{EngineInfo, Verdict};
 
-use crate::check::Violation;
+use crate::check::{Violation, Wrong};
 use crate::engine::Engine;
-use crate::history::{Call, Outcome};
+use crate::history::{Call, Op, Outcome};
 use crate::matrix;
 
 pub use fault::{CLIENT, Fault, Hook, fake_clock};
-pub use junit::junit;
 pub use place::{Folder, Place, same_share};
 
 /// What is to be done.
@@ -103,109 +101,95 @@ impl Plan {
 
     /// What a cell says in the report.
     #[must_use]
-    pub fn describe(&self, fault: &Fault, engine: &Engine, outcomes: &Result<Outcomes, String>) -> RunInfo {
-        let mut info = RunInfo {
-            scenario: scenario_name(&self.name, fault),
+    pub fn describe(&self, fault: &Fault, engine: &Engine, outcomes: &Result<Outcomes, String>) -> MountRun {
+        let mut run = MountRun {
+            mount: self.name.clone(),
+            workload: format!("all operations, {} processes on each of {} hosts", self.procs, self.places.len()),
+            fault: fault.title(),
             engine: engine.name.to_owned(),
-            seed: self.seed,
             replay: self.replay(fault, engine),
-            front: "mount".to_owned(),
-            ..RunInfo::default()
+            evidence: Some(format!("{}.{}", fault.name(), engine.name)),
+            ..MountRun::default()
         };
         let outcomes = match outcomes {
             Ok(outcomes) => outcomes,
             Err(why) => {
-                info.error = Some(why.clone());
-                return info;
+                run.error = Some(why.clone());
+                return run;
             }
         };
-        info.verdict = if outcomes.violations.is_empty() { Verdict::Sound } else { Verdict::Damaged };
-        info.damage = matrix::damage(&outcomes.violations);
-        let finding = |it: &Violation| Finding { what: it.wrong.title().to_owned(), observed: it.detail.clone(), ..Finding::default() };
-        info.findings = outcomes.violations.iter().take(20).map(finding).collect();
+        run.verdict = if outcomes.violations.is_empty() { Verdict::Sound } else { Verdict::Damaged };
+        run.promises = promises(outcomes);
         for call in outcomes.calls.iter().filter(|call| !call.last) {
-            let count = info.operations.entry(call.op.name().to_owned()).or_default();
             match call.outcome {
-                Outcome::Ok(_) => {
-                    count.answered += 1;
-                    info.answered += 1;
-                    *info.by_host.entry(call.host.clone()).or_default() += 1;
-                }
-                Outcome::Fail(_) => (count.failed, info.unanswered) = (count.failed + 1, info.unanswered + 1),
-                _ => (count.open, info.unanswered) = (count.open + 1, info.unanswered + 1),
+                Outcome::Ok(_) => run.answered += 1,
+                Outcome::Fail(_) | Outcome::Info(_) => run.failed += 1,
+                Outcome::Crashed(_) | Outcome::Hung => run.open += 1,
+            }
+            if call.answer().is_some() && !matches!(call.op, Op::Open | Op::Close | Op::Get { .. } | Op::GetBatch { .. }) {
+                *run.writes_by_host.entry(call.host.clone()).or_default() += 1;
             }
         }
-        info.seconds = outcomes.seconds;
-        info
+        let longest = outcomes.calls.iter().filter(|call| !call.last && call.answer().is_some()).map(|call| call.end - call.start).max();
+        run.longest_s = longest.map(|longest| longest as f64 / 1e6);
+        run.deadline_s = Some(self.timeout_in(fault).as_secs_f64());
+        run.recovered_s = outcomes.recovered_after;
+        run.seconds = outcomes.seconds;
+        run
+    }
+
+    /// What a call may take in a cell.
+    #[must_use]
+    pub fn timeout_in(&self, fault: &Fault) -> Duration {
+        match fault {
+            Fault::Deadline => Duration::from_millis(50),
+            // Shorter than the fault, so that calls meet their deadlines in it.
+            Fault::Server(_) => self.timeout.min(Duration::from_secs_f64((self.fault_seconds * 2.0 / 3.0).max(1.0))),
+            _ => self.timeout,
+        }
     }
 
     /// The report of all cells.
     #[must_use]
-    pub fn report(&self, faults: &[Fault], engines: &[(Engine, String)], runs: Vec<RunInfo>, drive: &str) -> Report {
-        let mut environment = reports::machine();
-        environment.insert("drive".to_owned(), drive.to_owned());
-        let scenario = |fault: &Fault| ScenarioInfo {
-            name: scenario_name(&self.name, fault),
-            title: format!("{}: {}", self.name, fault.title()),
-            story: fault.story(),
-            source: "a real mount".to_owned(),
-            faults: Vec::new(),
-            profile: self.name.clone(),
-            hosts: u32::try_from(self.places.len()).unwrap_or(u32::MAX),
-            procs: u32::try_from(self.procs).unwrap_or(u32::MAX),
-        };
+    pub fn report(&self, engines: &[(Engine, String)], runs: Vec<MountRun>, mount: MountInfo) -> MountReport {
         let engine = |(engine, version): &(Engine, String)| EngineInfo {
             name: engine.name.to_owned(),
             title: engine.title.to_owned(),
             version: version.clone(),
             ours: engine.ours,
         };
-        Report {
-            version: reports::VERSION,
-            created: matrix::now(),
-            command: std::env::args().collect::<Vec<_>>().join(" "),
-            environment,
+        MountReport {
             engines: engines.iter().map(engine).collect(),
-            scenarios: faults.iter().map(scenario).collect(),
+            mounts: vec![mount],
             runs,
-            ..Report::default()
+            ..MountReport::new(&matrix::now(), &std::env::args().collect::<Vec<_>>().join(" "))
         }
     }
 }
 
-fn scenario_name(drive: &str, fault: &Fault) -> String {
-    format!("{drive}/{}", fault.name())
-}
-
-/// Puts the reports of several drives together: rows of all, and the columns that any has.
-#[must_use]
-pub fn merge(reports: Vec<Report>) -> Report {
-    let mut merged = Report { version: reports::VERSION, created: matrix::now(), ..Report::default() };
-    let mut drives = BTreeMap::new();
-    for report in reports {
-        for engine in report.engines {
-            if !merged.engines.iter().any(|its| its.name == engine.name) {
-                merged.engines.push(engine);
-            }
+/// Everything that a run promises, and how often each was broken.
+fn promises(outcomes: &Outcomes) -> Vec<Promise> {
+    const ALL: [(Wrong, &str); 11] = [
+        (Wrong::Lost, "no acknowledged write is lost"),
+        (Wrong::Torn, "no value is torn, mixed or another key's"),
+        (Wrong::Stale, "no read returns what was overwritten before it began"),
+        (Wrong::Counter, "counters are exact"),
+        (Wrong::Twice, "nothing takes effect twice"),
+        (Wrong::Half, "a batch is seen whole"),
+        (Wrong::Hung, "every call ends by its deadline"),
+        (Wrong::Crashed, "no process crashes"),
+        (Wrong::Unreadable, "it opens and works where nothing is wrong, and its errors are those that callers expect"),
+        (Wrong::Malformed, "its own check finds no damage"),
+        (Wrong::NoProgress, "every host gets on, and every process works again by itself after a fault"),
+    ];
+    let promise = |(wrong, words): &(Wrong, &str)| {
+        let mine: Vec<&Violation> = outcomes.violations.iter().filter(|it| it.wrong == *wrong).collect();
+        Promise {
+            promise: (*words).to_owned(),
+            broken: mine.len() as u64,
+            examples: mine.iter().take(3).map(|it| it.detail.clone()).collect(),
+            note: String::new(),
         }
-        if let (Some(drive), Some(first)) = (report.environment.get("drive"), report.scenarios.first()) {
-            drives.insert(format!("drive {}", first.profile), drive.clone());
-        }
-        merged.environment.extend(report.environment.into_iter().filter(|(name, _)| name != "drive"));
-        merged.scenarios.extend(report.scenarios);
-        merged.runs.extend(report.runs);
-        merged.trips.extend(report.trips);
-    }
-    merged.environment.extend(drives);
-    merged
-}
-
-/// Reads the report that an earlier run left in a folder.
-///
-/// # Errors
-/// It cannot be read.
-pub fn load(dir: &Path) -> Result<Report, String> {
-    let path = dir.join("results.json");
-    let text = std::fs::read_to_string(&path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
-    serde_json::from_str(&text).map_err(|err| format!("{}: {err}", path.display()))
+    };
+    ALL.iter().map(promise).collect()
 }

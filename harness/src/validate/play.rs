@@ -28,8 +28,6 @@ const RECOVERY: Duration = Duration::from_secs(40);
 /// How long it is waited for that all processes have opened the cache, with nothing wrong yet. Those that have not by then are
 /// judged as they are: without progress.
 const ALL_OPEN: Duration = Duration::from_secs(30);
-/// What the short deadline is.
-const SHORT: f64 = 0.05;
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -86,12 +84,7 @@ pub(super) fn play(plan: &Plan, fault: &Fault, engine: &Engine, out: &Path) -> R
     let worker = temp.path().join("worker.py");
     std::fs::write(&worker, WORKER).map_err(|err| format!("cannot write {}: {err}", worker.display()))?;
     let folder = Folder::create(&plan.places[0])?;
-    let timeout = match fault {
-        Fault::Deadline => SHORT,
-        // Shorter than the fault, so that calls meet their deadlines in it.
-        Fault::Server(_) => plan.timeout.as_secs_f64().min(plan.fault_seconds * 2.0 / 3.0).max(1.0),
-        _ => plan.timeout.as_secs_f64(),
-    };
+    let timeout = plan.timeout_in(fault).as_secs_f64();
     let play = Play {
         plan,
         engine: on_real_drive(engine, timeout),
