@@ -11,7 +11,7 @@ use crate::format::wire::{Malformed, Reader, checksum};
 use crate::format::{KeyRef, Record};
 use crate::index::{Delta, Direction, Layers, Levels, Lookup, RunFiles, Span};
 use crate::log::{Commit, Cursor, Replay};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +51,10 @@ pub(crate) struct State {
     /// Bits of an address that make its usage bucket.
     pub(crate) bucket_bits: u32,
     /// Files that any list of runs or folds has named since the newest checkpoint, and between the one before and it.
-    pub(crate) era: HashSet<u64>,
-    pub(crate) last_era: HashSet<u64>,
+    /// In order, because what is dropped is removed in the order of these sets, and the same calls shall ask the drive for the same
+    /// things in the same order.
+    pub(crate) era: BTreeSet<u64>,
+    pub(crate) last_era: BTreeSet<u64>,
     /// The folds of the newest checkpoint, and of the one before it.
     pub(crate) checkpoint_folds: Vec<FoldRef>,
     pub(crate) last_folds: Vec<FoldRef>,
@@ -89,8 +91,8 @@ impl State {
             expire_floor: f64::NEG_INFINITY,
             epoch: 0,
             bucket_bits,
-            era: HashSet::new(),
-            last_era: HashSet::new(),
+            era: BTreeSet::new(),
+            last_era: BTreeSet::new(),
             checkpoint_folds: Vec::new(),
             last_folds: Vec::new(),
             last_covered: 0,

@@ -17,7 +17,7 @@ use crate::format::{FORMAT_VERSION, Place};
 use crate::log::Bytes;
 use crate::sync::{Mutex, lock};
 use crate::vfs::{Map, OpenMode, Vfs, VfsFile};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -257,7 +257,8 @@ pub(crate) struct FoldFiles {
     dir: PathBuf,
     seed: u64,
     mapped: bool,
-    open: Mutex<HashMap<u64, Arc<FoldFile>>>,
+    /// In order, so that they are closed in the same order each time.
+    open: Mutex<BTreeMap<u64, Arc<FoldFile>>>,
 }
 
 impl FoldFiles {
