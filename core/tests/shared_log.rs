@@ -480,6 +480,34 @@ fn staged_names_are_removed_late_by_their_owner_and_by_age_after_its_death() {
     assert_eq!(rig.names("log").len(), 121);
 }
 
+/// A process that commits a lot and is killed leaves a staged name for each commit of the last minutes. Only 64 of them were removed in
+/// five minutes, so where processes were killed often, the folder (and the bytes that the names kept) grew for ever.
+#[test]
+fn staged_names_that_killed_processes_left_go_as_fast_as_others_commit() {
+    let rig = Rig::new(Look::Statx);
+    for _ in 0..3 {
+        let mut killed = rig.process();
+        for i in 0..100 {
+            killed.set(&format!("op{i}"), rig.soon()).unwrap();
+        }
+        std::mem::forget(killed);
+    }
+    let mut a = rig.process();
+    a.log.collect(0, 0);
+    rig.clock.advance(rig.options.grace);
+    a.log.collect(0, 0);
+    let left = rig.names("stage").len();
+    assert_eq!(left, 300 - 64, "64 names a call");
+    for i in 0..50 {
+        a.set(&format!("more{i}"), rig.soon()).unwrap();
+    }
+    assert_eq!(rig.names("stage").len(), left + 50 - 2 * 50, "two more go beside each commit");
+    a.log.collect(0, 0);
+    a.log.collect(0, 0);
+    a.log.collect(0, 0);
+    assert_eq!(rig.names("stage").len(), 50, "its own stay until they have lingered");
+}
+
 #[test]
 fn closing_removes_staged_names() {
     let rig = Rig::new(Look::Statx);

@@ -1,16 +1,17 @@
-//! Many runs: scenario by engine by seed, with progress, a table, and the report.
+//! Runs scenarios, engines and seeds against each other, several runs at the same time, on one of the two fronts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use reports::{Damage, EngineInfo, FaultRow, Report, RunInfo, ScenarioInfo, TripRow, Verdict};
+use reports::{EngineInfo, Report, RunInfo, ScenarioInfo, TripRow, Verdict};
 
-use crate::check::{Violation, Wrong};
+pub use crate::describe::{damage, describe, verdict};
 use crate::engine::Engine;
 use crate::runner::{self, Bench, Run};
-use crate::scenario::Scenario;
+use crate::scenario::{Front, Scenario};
+use crate::sim;
 
 /// What is to be run.
 #[derive(Clone, Debug)]
@@ -23,85 +24,73 @@ pub struct Matrix {
     pub seeds: Vec<u64>,
     /// Runs at the same time.
     pub jobs: usize,
+    /// Each run twice; they must be the same.
+    pub twice: bool,
 }
 
-/// The command that runs one cell again.
-#[must_use]
-pub fn replay_command(scenario: &str, engine: &str, seed: u64) -> String {
-    format!("./ci/validate replay --scenario {scenario} --engine {engine} --seed {seed}")
+/// What runs one cell: the front, and what it needs.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage<'b> {
+    /// In process.
+    Sim,
+    /// On mounts.
+    Fuse(&'b Bench),
 }
 
-/// Violations by kind, with the first of each.
-#[must_use]
-pub fn damage(violations: &[Violation]) -> Vec<Damage> {
-    let mut kinds: BTreeMap<Wrong, Vec<&Violation>> = BTreeMap::new();
-    for violation in violations {
-        kinds.entry(violation.wrong).or_default().push(violation);
-    }
-    kinds
-        .into_iter()
-        .map(|(wrong, all)| Damage {
-            what: wrong.title().to_owned(),
-            count: all.len() as u64,
-            examples: all.iter().take(3).map(|violation| violation.detail.clone()).collect(),
-        })
-        .collect()
-}
-
-/// What a run says in a report.
-#[must_use]
-pub fn describe(scenario: &str, engine: &str, seed: u64, run: &Result<Run, String>) -> RunInfo {
-    let mut info = RunInfo {
-        scenario: scenario.to_owned(),
-        engine: engine.to_owned(),
-        seed,
-        verdict: Verdict::NotRun,
-        replay: replay_command(scenario, engine, seed),
-        front: "fuse".to_owned(),
-        ..RunInfo::default()
-    };
-    let run = match run {
-        Ok(run) => run,
-        Err(why) => {
-            info.error = Some(why.clone());
-            return info;
-        }
-    };
-    info.verdict = if run.violations.is_empty() { Verdict::Sound } else { Verdict::Damaged };
-    info.damage = damage(&run.violations);
-    for call in run.calls.iter().filter(|call| !call.last) {
-        if call.answer().is_some() {
-            info.answered += 1;
-            *info.by_host.entry(call.host.clone()).or_default() += 1;
-        } else {
-            info.unanswered += 1;
+impl Stage<'_> {
+    /// Which front it is.
+    #[must_use]
+    pub fn front(&self) -> Front {
+        match self {
+            Stage::Sim => Front::Sim,
+            Stage::Fuse(_) => Front::Fuse,
         }
     }
-    let row = |(name, count): (&String, &crate::drive::FaultCount)| FaultRow {
-        name: name.clone(),
-        planned: count.planned,
-        fired: count.fired,
-        observable: count.observable,
-        ..FaultRow::default()
-    };
-    info.faults = run.stats.faults.iter().map(row).collect();
-    info.seconds = run.seconds;
+
+    /// Plays one cell.
+    ///
+    /// # Errors
+    /// It could not be run: nothing is known then.
+    pub fn play(&self, scenario: &Scenario, engine: &Engine, seed: u64) -> Result<Run, String> {
+        match self {
+            Stage::Fuse(bench) => runner::play(bench, scenario, engine, seed),
+            Stage::Sim if engine.ours => sim::play(scenario, seed).map(Run::from),
+            Stage::Sim => Err(format!("{} is no part of this program: play it with --front fuse", engine.title)),
+        }
+    }
+}
+
+fn estimate(scenario: &Scenario, front: Front) -> f64 {
+    match front {
+        Front::Sim => 0.3,
+        Front::Fuse => scenario.seconds + 2.5,
+    }
+}
+
+/// Plays one cell, and again if each is to be played twice.
+fn play(stage: Stage<'_>, matrix: &Matrix, scenario: &Scenario, engine: &Engine, seed: u64) -> RunInfo {
+    let run = stage.play(scenario, engine, seed);
+    let mut info = describe(scenario, engine.name, seed, stage.front(), &run);
+    if matrix.twice
+        && let Ok(first) = &run
+        && let Ok(second) = stage.play(scenario, engine, seed)
+        && first.marks != second.marks
+    {
+        info.verdict = info.verdict.max(Verdict::Unknown);
+        info.error = Some(format!("two runs of the same seed differ: {:x?} and {:x?}", first.marks, second.marks));
+    }
     info
 }
 
-fn estimate(scenario: &Scenario) -> f64 {
-    scenario.seconds + 2.5
-}
-
 /// Runs everything; `tell` hears of each run as it ends.
-pub fn run(bench: &Bench, matrix: &Matrix, tell: impl Fn(&RunInfo) + Sync) -> Vec<RunInfo> {
+pub fn run(stage: Stage<'_>, matrix: &Matrix, tell: impl Fn(&RunInfo) + Sync) -> Vec<RunInfo> {
     let mut todo = VecDeque::new();
     for seed in &matrix.seeds {
-        for scenario in &matrix.scenarios {
+        for scenario in matrix.scenarios.iter().filter(|scenario| scenario.fronts.contains(&stage.front())) {
             todo.extend(matrix.engines.iter().map(|engine| (scenario, engine, *seed)));
         }
     }
-    let total: f64 = todo.iter().map(|(scenario, _, _)| estimate(scenario)).sum();
+    let total: f64 = todo.iter().map(|(scenario, _, _)| estimate(scenario, stage.front())).sum();
     let bar = ProgressBar::new(todo.len() as u64);
     let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed} of about {msg}: {prefix}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -115,8 +104,7 @@ pub fn run(bench: &Bench, matrix: &Matrix, tell: impl Fn(&RunInfo) + Sync) -> Ve
                     let next = todo.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some((scenario, engine, seed)) = next else { break };
                     bar.set_prefix(format!("{} with {}", scenario.name, engine.name));
-                    let run = runner::play(bench, scenario, engine, seed);
-                    let info = describe(&scenario.name, engine.name, seed, &run);
+                    let info = play(stage, matrix, scenario, engine, seed);
                     bar.suspend(|| tell(&info));
                     bar.inc(1);
                     done.lock().unwrap_or_else(PoisonError::into_inner).push(info);
@@ -136,22 +124,25 @@ pub fn run(bench: &Bench, matrix: &Matrix, tell: impl Fn(&RunInfo) + Sync) -> Ve
 #[must_use]
 pub fn line(info: &RunInfo) -> String {
     let verdict = match info.verdict {
-        Verdict::Sound => "sound  ".to_owned(),
-        Verdict::Damaged => "DAMAGED".to_owned(),
-        Verdict::Unknown => "UNKNOWN".to_owned(),
-        Verdict::NotRun => "not run".to_owned(),
+        Verdict::Sound => "sound  ",
+        Verdict::Damaged => "DAMAGED",
+        Verdict::Unknown => "UNKNOWN",
+        Verdict::NotRun => "not run",
     };
     let damage: Vec<String> = info.damage.iter().map(|it| format!("{} {}x", it.what, it.count)).collect();
-    let tail = info.error.clone().unwrap_or_else(|| damage.join(", "));
+    let mut tail = info.error.iter().cloned().chain(damage).collect::<Vec<_>>().join(", ");
+    if info.verdict != Verdict::Sound {
+        tail += &format!("\n         again: {}", info.replay);
+    }
     format!(
-        "{verdict}  {:<22} {:<17} seed {:<3} {:>6} calls  {:>4} without an answer  {tail}",
+        "{verdict}  {:<26} {:<17} seed {:<3} {:>6} calls  {:>4} without an answer  {tail}",
         info.scenario, info.engine, info.seed, info.answered, info.unanswered
     )
 }
 
 /// The report of a matrix.
 #[must_use]
-pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<RunInfo>, trips: Vec<TripRow>) -> Report {
+pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<RunInfo>, trips: Vec<TripRow>, front: Front) -> Report {
     let engines = matrix.engines.iter().map(|engine| EngineInfo {
         name: engine.name.to_owned(),
         title: engine.title.to_owned(),
@@ -172,7 +163,7 @@ pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<Ru
         version: reports::VERSION,
         created: now(),
         command: std::env::args().collect::<Vec<_>>().join(" "),
-        environment: environment(),
+        environment: environment(front),
         engines: engines.collect(),
         scenarios: scenarios.collect(),
         runs,
@@ -199,10 +190,13 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (year + era * 400 + u64::from(month <= 2), month, of_year - (153 * moon + 2) / 5 + 1)
 }
 
-fn environment() -> BTreeMap<String, String> {
+fn environment(front: Front) -> BTreeMap<String, String> {
     let mut environment = reports::machine();
     environment.insert("harness".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    let drive = "simulated, in FUSE mounts of one daemon; profile nfs4: a Linux NFSv4.2 client without delegations";
+    let drive = match front {
+        Front::Sim => "simulated, in process and in virtual time",
+        Front::Fuse => "simulated, in FUSE mounts of one daemon",
+    };
     environment.insert("drive".to_owned(), drive.to_owned());
     environment
 }

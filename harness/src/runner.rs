@@ -39,8 +39,12 @@ pub struct Run {
     pub calls: Vec<Call>,
     /// What is wrong with them.
     pub violations: Vec<Violation>,
+    /// Required faults that nobody could notice.
+    pub unobserved: Vec<String>,
     /// Counts of the drive.
     pub stats: Stats,
+    /// Hash of the history, next random number and clock: the same for the same seed, in virtual time.
+    pub marks: Option<(u64, u64, u64)>,
     /// How long it took.
     pub seconds: f64,
     /// Files that an engine's check called left over.
@@ -62,10 +66,13 @@ struct Play<'b> {
     scenario: &'b Scenario,
     engine: &'b Engine,
     began: Instant,
+    /// Microseconds since 1970 when it began.
+    began_wall: u64,
     calls: Mutex<Vec<Call>>,
     stop: AtomicBool,
     lives: AtomicU64,
     log: PathBuf,
+    rng: Mutex<Rng>,
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,10 +105,12 @@ pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
         scenario,
         engine,
         began: Instant::now(),
+        began_wall: wall_now(),
         calls: Mutex::new(Vec::new()),
         stop: AtomicBool::new(false),
         lives: AtomicU64::new(0),
         log: dir.join("workers.log"),
+        rng: Mutex::new(Rng::new(seed).fork(1)),
     };
     let seats: Vec<Arc<Seat>> = hosts
         .iter()
@@ -128,10 +137,17 @@ pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
     drop(daemon);
     let mut calls = play.calls.into_inner().unwrap_or_else(PoisonError::into_inner);
     calls.sort_by_key(|call| call.start);
-    let violations = check::check(&calls, &hosts);
+    let violations = check::check(&calls, &scenario.real_rules(&hosts));
+    let unobserved = scenario.unobserved(&stats);
     save(&dir, &calls)?;
     let leftovers = leftovers(&calls);
-    Ok(Run { calls, violations, stats, seconds: started.elapsed().as_secs_f64(), leftovers })
+    Ok(Run { calls, violations, unobserved, stats, marks: None, seconds: started.elapsed().as_secs_f64(), leftovers })
+}
+
+/// Microseconds since 1970.
+fn wall_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// A fault's window counts from when the workers began; the drive has been up for longer.
@@ -143,6 +159,20 @@ fn shifted(fault: &crate::drive::Fault, began: Instant) -> crate::drive::Fault {
     fault
 }
 
+impl From<crate::sim::Simulated> for Run {
+    fn from(done: crate::sim::Simulated) -> Run {
+        Run {
+            leftovers: leftovers(&done.calls),
+            marks: Some((done.hash, done.next_random, done.clock)),
+            calls: done.calls,
+            violations: done.violations,
+            unobserved: done.unobserved,
+            stats: done.stats,
+            seconds: done.seconds,
+        }
+    }
+}
+
 fn leftovers(calls: &[Call]) -> u64 {
     let findings = calls.iter().rev().find_map(|call| match call.answer() {
         Some(Answer::Findings(findings)) => Some(findings.len() as u64),
@@ -151,12 +181,18 @@ fn leftovers(calls: &[Call]) -> u64 {
     findings.unwrap_or(0)
 }
 
-fn save(dir: &Path, calls: &[Call]) -> Result<(), String> {
+/// Writes a run's history into its folder; returns the file.
+///
+/// # Errors
+/// It cannot be written.
+pub fn save(dir: &Path, calls: &[Call]) -> Result<PathBuf, String> {
     let path = dir.join("history.ndjson");
     let mut text = Vec::new();
-    crate::history::write(calls, &mut text)
+    std::fs::create_dir_all(dir)
+        .and_then(|()| crate::history::write(calls, &mut text))
         .and_then(|()| std::fs::write(&path, text))
-        .map_err(|err| format!("cannot write {}: {err}", path.display()))
+        .map_err(|err| format!("cannot write {}: {err}", path.display()))?;
+    Ok(path)
 }
 
 impl Seat {
@@ -170,12 +206,15 @@ impl Seat {
         }
     }
 
+    fn pid(&self) -> Option<rustix::process::Pid> {
+        i32::try_from(self.pid.load(Ordering::SeqCst)).ok().and_then(rustix::process::Pid::from_raw)
+    }
+
     /// SIGKILL to its worker, if it has one.
     fn strike(&self) {
         self.hold.store(true, Ordering::SeqCst);
         self.struck.store(true, Ordering::SeqCst);
-        let pid = self.pid.load(Ordering::SeqCst);
-        if let Some(pid) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) {
+        if let Some(pid) = self.pid() {
             // It may be dead already.
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
@@ -197,7 +236,9 @@ impl Play<'_> {
     }
 
     fn record(&self, host: &str, process: &str, op: Op, start: u64, outcome: Outcome, last: bool) {
-        let call = Call { host: host.to_owned(), process: process.to_owned(), op, start, end: self.now(), outcome, last };
+        let (end, host, process) = (self.now(), host.to_owned(), process.to_owned());
+        let wall = |time: u64| self.began_wall + time;
+        let call = Call { host, process, op, start, end, wall: (wall(start), wall(end)), outcome, faults: Vec::new(), last };
         guard(&self.calls).push(call);
     }
 
@@ -294,9 +335,42 @@ impl Play<'_> {
                 struck.iter().for_each(|seat| seat.hold.store(false, Ordering::SeqCst));
                 Ok(())
             }
+            Action::Blow(Blow::KillOne) => {
+                let seat = &seats[self.dice(seats.len())];
+                seat.strike();
+                seat.hold.store(false, Ordering::SeqCst);
+                Ok(())
+            }
+            Action::Blow(Blow::Pause { host, ms }) => {
+                self.pause(&of(host), *ms);
+                Ok(())
+            }
+            Action::Blow(Blow::PauseOne { ms }) => {
+                self.pause(&seats[self.dice(seats.len())..][..1], *ms);
+                Ok(())
+            }
             Action::Blow(Blow::PowerCut { host }) => self.power_cut(host, None, daemon, &of(host)),
             Action::Blow(Blow::PowerCutAll { host, loss }) => self.power_cut(host, Some(loss), daemon, &of(host)),
         }
+    }
+
+    fn dice(&self, below: usize) -> usize {
+        guard(&self.rng).below(below as u64) as usize
+    }
+
+    /// SIGSTOP, and SIGCONT after a while.
+    fn pause(&self, seats: &[Arc<Seat>], ms: u64) {
+        let pids: Vec<_> = seats.iter().filter_map(|seat| seat.pid()).collect();
+        for pid in &pids {
+            // It may be dead already.
+            let _ = rustix::process::kill_process(*pid, rustix::process::Signal::STOP);
+        }
+        std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(ms));
+            for pid in pids {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::CONT);
+            }
+        });
     }
 
     /// The host goes first, so that nothing of what its dying processes do reaches the server.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::Command;
+use crate::check::Rules;
+use crate::control::{Command, Stats};
 use crate::drive::{Fault, Profile};
 use crate::workload::Workload;
 
@@ -16,6 +17,20 @@ pub enum Blow {
     Kill {
         /// Whose.
         host: Option<String>,
+    },
+    /// The same to one process, whichever the seed says.
+    KillOne,
+    /// U6: the processes of a host stop for a while, and know nothing of it.
+    Pause {
+        /// Whose.
+        host: String,
+        /// How long.
+        ms: u64,
+    },
+    /// The same to one process, whichever the seed says.
+    PauseOne {
+        /// How long.
+        ms: u64,
     },
     /// A host loses power: its unwritten data is gone, its workers with it; both come back.
     PowerCut {
@@ -54,6 +69,38 @@ pub struct Event {
     pub action: Action,
 }
 
+/// How our engine is opened in process. Real processes take its defaults but for the timeout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tuning {
+    /// How long a call may wait.
+    pub timeout_ms: u64,
+    /// How long names stay that may still be read.
+    pub grace_ms: u64,
+    /// Commits between two checkpoints.
+    pub checkpoint_commits: u64,
+    /// Commits that are folded at a time.
+    pub fold_commits: u64,
+    /// What a round trip takes.
+    pub rtt_us: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { timeout_ms: 10_000, grace_ms: 600_000, checkpoint_commits: 24, fold_commits: 40, rtt_us: 1_200 }
+    }
+}
+
+/// Where a scenario can be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Front {
+    /// In process.
+    Sim,
+    /// By real processes on FUSE mounts.
+    Fuse,
+}
+
 /// A scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +131,27 @@ pub struct Scenario {
     /// What the workers do.
     #[serde(default)]
     pub workload: Workload,
+    /// How our engine is opened in process.
+    #[serde(default)]
+    pub tuning: Tuning,
+    /// Where it makes sense.
+    #[serde(default = "both")]
+    pub fronts: Vec<Front>,
+    /// Whether `./ci/validate` plays it with every engine unless told otherwise.
+    #[serde(default)]
+    pub main: bool,
+    /// How far two hosts' clocks may be apart: values may expire so much too early or too late.
+    #[serde(default)]
+    pub skew_ms: u64,
+    /// How old a read may be, where the drive does not show at once what others wrote (no O).
+    #[serde(default)]
+    pub stale_ms: u64,
+    /// The drive keeps what it acknowledged (D). Where it does not, a loss must be noticed.
+    #[serde(default = "yes")]
+    pub keeps: bool,
+    /// Faults that must have been observable, or the run is worth nothing.
+    #[serde(default)]
+    pub requires: Vec<String>,
     /// Hosts whose locks are local (N21).
     #[serde(default)]
     pub local_locks: Vec<String>,
@@ -112,6 +180,10 @@ fn seconds() -> f64 {
 
 fn deadline() -> f64 {
     12.0
+}
+
+fn both() -> Vec<Front> {
+    vec![Front::Sim, Front::Fuse]
 }
 
 fn yes() -> bool {
@@ -149,15 +221,24 @@ impl Scenario {
     /// Says what is wrong with the file.
     pub fn parse(text: &str) -> Result<Scenario, String> {
         let scenario: Scenario = crate::drive::faults::plan::read(text)?;
-        scenario.workload.validate()?;
-        scenario.drive_profile()?;
-        for fault in &scenario.faults {
+        scenario.validate()?;
+        Ok(scenario)
+    }
+
+    /// Says what is wrong with it, if something is.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn validate(&self) -> Result<(), String> {
+        self.workload.validate()?;
+        self.drive_profile()?;
+        for fault in &self.faults {
             fault.check()?;
         }
-        if !(1..=8).contains(&scenario.hosts) || !(1..=32).contains(&scenario.procs) {
+        if !(1..=8).contains(&self.hosts) || !(1..=32).contains(&self.procs) {
             return Err("a scenario has 1 to 8 hosts and 1 to 32 processes on each".to_owned());
         }
-        Ok(scenario)
+        Ok(())
     }
 
     /// Reads a scenario's file.
@@ -185,6 +266,68 @@ impl Scenario {
         Profile::named(&self.profile).ok_or_else(|| format!("there is no profile {:?}", self.profile))
     }
 
+    /// The same for a run in process, where a round trip takes time.
+    ///
+    /// # Errors
+    /// There is no such profile.
+    pub fn sim_profile(&self) -> Result<Profile, String> {
+        Ok(Profile { rtt_us: self.tuning.rtt_us, ..self.drive_profile()? })
+    }
+
+    /// What counts as wrong when it is played in process. A call may take as long as it is told to, and then one I/O step.
+    #[must_use]
+    pub fn rules(&self, hosts: &[String]) -> Rules {
+        // A batch is two calls of the engine, and a process may be stopped or cut off in the middle.
+        let away = self.longest_away_ms();
+        let longest_us = (2 * self.tuning.timeout_ms + away + 2_000) * 1000;
+        Rules { longest_us, healed_us: (2 * self.tuning.timeout_ms + 2_000) * 1000, may_time_out: false, ..self.real_rules(hosts) }
+    }
+
+    /// The same for real processes, whose deadline their runner sees to. What the drive's kind does not promise is not asked for.
+    #[must_use]
+    pub fn real_rules(&self, hosts: &[String]) -> Rules {
+        let profile = self.drive_profile().unwrap_or_default();
+        let believed_ms = profile.attr_max_ms.max(profile.dir_max_ms);
+        let stale_ms = if profile.keeps.contains('O') { self.stale_ms } else { self.stale_ms.max(believed_ms) };
+        Rules {
+            hosts: hosts.to_vec(),
+            skew_us: self.skew_ms * 1000,
+            stale_us: stale_ms * 1000,
+            keeps: self.keeps && profile.keeps.contains('D'),
+            quiet: self.fault_names().is_empty(),
+            ..Rules::default()
+        }
+    }
+
+    /// How long something may keep a process from going on at all.
+    fn longest_away_ms(&self) -> u64 {
+        let away = |event: &Event| match &event.action {
+            Action::Blow(Blow::Pause { ms, .. } | Blow::PauseOne { ms }) => *ms,
+            Action::Drive(Command::Cut { ms, .. }) => ms.unwrap_or((self.seconds * 1e3) as u64),
+            _ => 0,
+        };
+        let waits = self.faults.iter().map(|fault| fault.delay_ms + fault.jitter_ms);
+        2 * self.events.iter().map(away).chain(waits).max().unwrap_or(0)
+    }
+
+    /// The required faults that nobody could notice.
+    #[must_use]
+    pub fn unobserved(&self, stats: &Stats) -> Vec<String> {
+        let observed = |name: &&String| stats.faults.get(*name).is_some_and(|count| count.observable > 0);
+        self.requires.iter().filter(|name| !observed(name)).cloned().collect()
+    }
+
+    /// The faults that must have been observable.
+    pub fn required(&self) -> impl Iterator<Item = &String> {
+        self.requires.iter().chain(self.faults.iter().filter(|fault| fault.required).map(|fault| &fault.name))
+    }
+
+    /// The scenario as its file would be.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).unwrap_or_default()
+    }
+
     /// The names of its faults, in order and once each, for tables.
     #[must_use]
     pub fn fault_names(&self) -> Vec<String> {
@@ -195,6 +338,7 @@ impl Scenario {
         if !self.local_locks.is_empty() {
             names.push("N21".to_owned());
         }
+
         names.sort();
         names.dedup();
         names
@@ -203,7 +347,8 @@ impl Scenario {
 
 fn event_fault(action: &Action) -> &'static str {
     match action {
-        Action::Blow(Blow::Kill { .. } | Blow::PowerCut { .. }) => "U5",
+        Action::Blow(Blow::Kill { .. } | Blow::KillOne | Blow::PowerCut { .. }) => "U5",
+        Action::Blow(Blow::Pause { .. } | Blow::PauseOne { .. }) => "U6",
         Action::Blow(Blow::PowerCutAll { .. }) => "N12",
         Action::Drive(command) => match command {
             Command::Restart { .. } => "N12",

@@ -52,9 +52,11 @@ pub fn measure(bench: &Bench, engine: &Engine) -> Result<Vec<TripRow>, String> {
     count.many("create the cache", 1, None, |_| worker.open(&with, &dir, DEADLINE))?;
     let key = |number: u64| format!("key/{}", number % KEYS);
     for number in 0..KEYS {
-        must(worker.call(&Op::Set { key: key(number), seq: 0, size: SIZE }, DEADLINE))?;
+        must(worker.call(&Op::Set { key: key(number), seq: 0, size: SIZE, ttl_ms: None }, DEADLINE))?;
     }
-    count.many("set, 128 bytes", 300, Some(7.0), |number| worker.call(&Op::Set { key: key(number), seq: number, size: SIZE }, DEADLINE))?;
+    count.many("set, 128 bytes", 300, Some(7.0), |number| {
+        worker.call(&Op::Set { key: key(number), seq: number, size: SIZE, ttl_ms: None }, DEADLINE)
+    })?;
     count.many("get, hit", 200, Some(1.0), |number| worker.call(&Op::Get { key: key(number) }, DEADLINE))?;
     count.many("get, miss", 200, Some(1.0), |number| worker.call(&Op::Get { key: format!("none/{number}") }, DEADLINE))?;
     count.many("incr", 200, Some(7.0), |_| worker.call(&Op::Incr { key: "count/0".to_owned(), delta: 1 }, DEADLINE))?;
@@ -63,7 +65,9 @@ pub fn measure(bench: &Bench, engine: &Engine) -> Result<Vec<TripRow>, String> {
     count.many("100 sets in one transaction", 5, Some(9.0), |number| {
         worker.call(&Op::Batch { keys: keys.clone(), seq: number, size: SIZE }, DEADLINE)
     })?;
-    count.many("set, 64 KiB", 20, None, |number| worker.call(&Op::Set { key: key(number), seq: number, size: 65_536 }, DEADLINE))?;
+    count.many("set, 64 KiB", 20, None, |number| {
+        worker.call(&Op::Set { key: key(number), seq: number, size: 65_536, ttl_ms: None }, DEADLINE)
+    })?;
     must(worker.call(&Op::Close, DEADLINE))?;
     let (mut again, with) = start(None)?;
     count.many("open a cache", 1, Some(20.0), |_| again.open(&with, &dir, DEADLINE))?;

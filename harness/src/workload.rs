@@ -1,7 +1,7 @@
 //! Seeded operations: what each process does, one operation after the other.
 //!
-//! Kinds of keys do not mix: plain keys take set, get, delete and pop; each counter, once-key, queue and batch has names of its
-//! own. That keeps the checks exact without a search.
+//! Kinds of keys do not mix: plain keys take set, get, touch, delete, pop and some adds; each counter, once-key, queue and batch has names
+//! of its own. So what belongs together is known by its name.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::history::Op;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Workload {
-    /// Weight of each operation: `set`, `get`, `delete`, `pop`, `add`, `incr`, `push`, `pull`, `batch`, `get_batch`.
+    /// Weight of each operation: `set`, `get`, `touch`, `delete`, `pop`, `add`, `incr`, `push`, `pull`, `batch`, `get_batch`.
     pub mix: BTreeMap<String, u64>,
     /// Plain keys.
     pub keys: u64,
@@ -28,6 +28,10 @@ pub struct Workload {
     pub batch_keys: u64,
     /// Lengths of values, taken at random.
     pub sizes: Vec<u64>,
+    /// Times to live of values, taken at random; 0 for ever. Empty: all for ever.
+    pub ttl_ms: Vec<u64>,
+    /// How much some keys are preferred: 0 not at all, 3 very much.
+    pub skew: u32,
     /// Rest between two operations of a process, in milliseconds.
     pub pause_ms: u64,
 }
@@ -54,6 +58,8 @@ impl Default for Workload {
             batches: 2,
             batch_keys: 4,
             sizes: vec![40, 128, 128, 128, 1000, 5000],
+            ttl_ms: Vec::new(),
+            skew: 0,
             pause_ms: 0,
         }
     }
@@ -89,7 +95,7 @@ impl Workload {
     /// # Errors
     /// An operation is not known, or nothing can be done.
     pub fn validate(&self) -> Result<(), String> {
-        const KNOWN: [&str; 10] = ["set", "get", "delete", "pop", "add", "incr", "push", "pull", "batch", "get_batch"];
+        const KNOWN: [&str; 11] = ["set", "get", "touch", "delete", "pop", "add", "incr", "push", "pull", "batch", "get_batch"];
         if let Some(unknown) = self.mix.keys().find(|name| !KNOWN.contains(&name.as_str())) {
             return Err(format!("the workload has no operation {unknown:?}; there are {}", KNOWN.join(", ")));
         }
@@ -125,6 +131,20 @@ impl Generator {
         self.rng.below(limit.max(1))
     }
 
+    /// A key's number: the low ones more often, as the skew says.
+    fn some_key(&mut self) -> u64 {
+        let draws = (0..=self.workload.skew).map(|_| self.rng.below(self.workload.keys));
+        draws.min().unwrap_or(0)
+    }
+
+    fn some_ttl(&mut self) -> Option<u64> {
+        if self.workload.ttl_ms.is_empty() {
+            return None;
+        }
+        let at = self.one_of(self.workload.ttl_ms.len() as u64) as usize;
+        Some(self.workload.ttl_ms[at]).filter(|ms| *ms > 0)
+    }
+
     /// The next operation.
     pub fn next_op(&mut self) -> Op {
         let total: u64 = self.workload.mix.values().sum();
@@ -141,14 +161,17 @@ impl Generator {
         let seq = self.seq;
         let at = self.one_of(self.workload.sizes.len() as u64) as usize;
         let size = self.workload.sizes[at];
-        let key = format!("key/{}", self.one_of(self.workload.keys));
+        let key = format!("key/{}", self.some_key());
+        let ttl_ms = self.some_ttl();
         let queue = format!("queue{}", self.one_of(self.workload.queues));
         match name.as_str() {
-            "set" => Op::Set { key, seq, size },
+            "set" => Op::Set { key, seq, size, ttl_ms },
+            "touch" => Op::Touch { key, ttl_ms },
             "delete" => Op::Delete { key },
             "pop" => Op::Pop { key },
-            // Each is added by several and never deleted: at most one may win.
-            "add" => Op::Add { key: format!("once/{}", self.seq / 8), seq, size },
+            // Plain keys become free again. Each of the others is added by several and never deleted: at most one may win.
+            "add" if self.one_of(4) == 0 => Op::Add { key, seq, size, ttl_ms },
+            "add" => Op::Add { key: format!("once/{}", self.seq / 8), seq, size, ttl_ms: None },
             "incr" => {
                 let delta = 1 + self.one_of(3) as i64;
                 Op::Incr { key: format!("count/{}", self.one_of(self.workload.counters)), delta }

@@ -3,7 +3,6 @@
 mod mount;
 mod play;
 mod run;
-mod sim;
 mod trips;
 mod validate;
 
@@ -31,7 +30,6 @@ enum Task {
     Replay(play::ReplayArgs),
     Roundtrips(trips::TripsArgs),
     Soak(play::SoakArgs),
-    Sim(sim::SimArgs),
     /// Show scenarios and engines
     List,
     Mount(mount::MountArgs),
@@ -122,7 +120,6 @@ pub fn main() -> ExitCode {
         Task::Replay(args) => args.run(),
         Task::Roundtrips(args) => args.run(),
         Task::Soak(args) => args.run(),
-        Task::Sim(args) => args.run(),
         Task::List => list(),
         Task::Mount(args) => args.run(),
         Task::Validate(args) => args.run(),

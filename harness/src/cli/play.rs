@@ -1,15 +1,17 @@
 //! `harness replay` and `harness soak`: one cell, and everything about it.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
 use reports::Verdict;
 
+use super::run::Front;
 use super::{BenchArgs, engines, scenarios, temp, versions};
 use crate::engine::Engine;
-use crate::matrix;
-use crate::runner::{self, Bench};
-use crate::scenario::Scenario;
+use crate::matrix::{self, Stage};
+use crate::replay::Replay;
+use crate::{runner, scenario};
 
 /// Play one scenario for long, with as many hosts and processes as wanted
 #[derive(Debug, Args)]
@@ -41,31 +43,53 @@ pub(super) struct SoakArgs {
 pub(super) struct ReplayArgs {
     #[command(flatten)]
     bench: BenchArgs,
+    /// A file that `harness shrink` wrote: scenario, engine, seed, and what came of it
+    #[arg(conflicts_with_all = ["scenario", "engine", "seed", "front"])]
+    file: Option<PathBuf>,
     /// Its scenario: a name or a file
     #[arg(long)]
-    scenario: String,
+    scenario: Option<String>,
     /// Its engine
     #[arg(long, default_value = "ours")]
     engine: String,
     /// Its seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How the engine meets the drive
+    #[arg(long, value_enum, default_value = "fuse")]
+    front: Front,
 }
 
 impl ReplayArgs {
     pub(super) fn run(&self) -> Result<ExitCode, String> {
+        let plan = self.plan()?;
+        let engine = engines(std::slice::from_ref(&plan.engine))?.remove(0);
+        if plan.front == scenario::Front::Sim {
+            return play_one(Stage::Sim, &self.bench.out, &plan, &engine);
+        }
         let temp = temp()?;
         let bench = self.bench.bench(temp.path())?;
-        let scenario = scenarios(std::slice::from_ref(&self.scenario))?.remove(0);
-        let engine = engines(std::slice::from_ref(&self.engine))?.remove(0);
-        play_one(&bench, &scenario, &engine, self.seed)
+        versions(&bench, std::slice::from_ref(&engine))?;
+        play_one(Stage::Fuse(&bench), &bench.out, &plan, &engine)
+    }
+
+    fn plan(&self) -> Result<Replay, String> {
+        match (&self.file, &self.scenario) {
+            (Some(file), _) => Replay::load(file),
+            (None, Some(name)) => {
+                let scenario = scenarios(std::slice::from_ref(name))?.remove(0);
+                let front = self.front.into();
+                Ok(Replay { engine: self.engine.clone(), seed: self.seed, front, verdict: Vec::new(), hash: None, mutant: None, scenario })
+            }
+            (None, None) => Err("which run? Give a file, or --scenario and --seed".to_owned()),
+        }
     }
 }
 
 /// Plays one cell and says everything about it.
-fn play_one(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> Result<ExitCode, String> {
-    versions(bench, std::slice::from_ref(engine))?;
-    let run = runner::play(bench, scenario, engine, seed)?;
+fn play_one(stage: Stage<'_>, out: &Path, plan: &Replay, engine: &Engine) -> Result<ExitCode, String> {
+    let (scenario, seed) = (&plan.scenario, plan.seed);
+    let run = plan.play(stage, engine)?;
     for violation in &run.violations {
         println!("{}: {}", violation.wrong.title(), violation.detail);
     }
@@ -75,13 +99,22 @@ fn play_one(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
     for (name, count) in &run.stats.faults {
         println!("fault {name:<7} matched {:>7} fired {:>5} observable {:>5}", count.matched, count.fired, count.observable);
     }
-    let dir = runner::run_dir(&bench.out, &scenario.name, engine.name, seed);
-    println!("History: {}", dir.join("history.ndjson").display());
-    let info = matrix::describe(&scenario.name, engine.name, seed, &Ok(run));
+    let dir = runner::run_dir(out, &scenario.name, engine.name, seed);
+    let history = runner::save(&dir, &run.calls)?;
+    println!("History: {} (`harness explain` shows it as a timeline)", history.display());
+    if let Some((hash, ..)) = run.marks {
+        println!("Hash of the history: {hash:016x}");
+    }
+    let changed = plan.differs(&run);
+    let info = matrix::describe(scenario, engine.name, seed, stage.front(), &Ok(run));
     for (host, count) in &info.by_host {
         println!("{host}: {count} calls answered");
     }
     println!("{}", matrix::line(&info));
+    if let Some(how) = changed {
+        println!("This is not what the file says: {how}");
+        return Ok(ExitCode::from(2));
+    }
     Ok(ExitCode::from(u8::from(info.verdict == Verdict::Damaged)))
 }
 
@@ -95,6 +128,10 @@ impl SoakArgs {
         scenario.procs = self.procs;
         scenario.seconds = self.seconds;
         let engine = engines(std::slice::from_ref(&self.engine))?.remove(0);
-        play_one(&bench, &scenario, &engine, self.seed)
+        versions(&bench, std::slice::from_ref(&engine))?;
+        let front = scenario::Front::Fuse;
+        let (engine_name, seed) = (self.engine.clone(), self.seed);
+        let plan = Replay { engine: engine_name, seed, front, verdict: Vec::new(), hash: None, mutant: None, scenario };
+        play_one(Stage::Fuse(&bench), &bench.out, &plan, &engine)
     }
 }

@@ -2,67 +2,145 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use reports::Verdict;
 
 use super::{BenchArgs, engines, scenarios, temp, versions};
-use crate::matrix::{self, Matrix};
+use crate::matrix::{self, Matrix, Stage};
+use crate::scenario::{self, Scenario};
 use crate::trips;
+
+/// How engines meet the drive
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Front {
+    /// Our engine in this process, in virtual time: needs no mount and no Python, and repeats bit for bit
+    Sim,
+    /// Any engine in processes of its own, on FUSE mounts
+    Fuse,
+}
+
+impl From<Front> for scenario::Front {
+    fn from(front: Front) -> scenario::Front {
+        match front {
+            Front::Sim => scenario::Front::Sim,
+            Front::Fuse => scenario::Front::Fuse,
+        }
+    }
+}
 
 /// Run engines through scenarios, print a table, write OUT/index.html and OUT/results.json
 ///
-/// Ends with 1 when our engine is damaged anywhere, and with 2 when something could not be run.
+/// Ends with 1 when our engine is damaged anywhere, and with 2 when something could not be run or not be judged.
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     bench: BenchArgs,
-    /// ours, diskcache, diskcache-delete, or all
-    #[arg(long, value_delimiter = ',', default_value = "all")]
-    engines: Vec<String>,
-    /// Names (see `harness list`), files, or all
-    #[arg(long, value_delimiter = ',', default_value = "all")]
+    /// Scenarios: names (see `harness list`) or files [default: those that show the most, each once with every engine]
+    names: Vec<String>,
+    /// The same as an option
+    #[arg(long, value_delimiter = ',', conflicts_with = "names")]
     scenarios: Vec<String>,
+    /// Every scenario
+    #[arg(long, conflicts_with_all = ["names", "scenarios"])]
+    all: bool,
+    /// How engines meet the drive
+    #[arg(long, value_enum, default_value = "fuse")]
+    front: Front,
+    /// ours, diskcache, diskcache-delete, naive, or all [default: all; with --front sim ours]
+    #[arg(long, value_delimiter = ',')]
+    engines: Vec<String>,
     /// Play each so often, with seeds from 1 on
     #[arg(long, default_value_t = 1)]
     seeds: u64,
+    /// Begin with this seed
+    #[arg(long, default_value_t = 1)]
+    first_seed: u64,
+    /// Play each run twice: their histories must be the same (only with --front sim)
+    #[arg(long)]
+    twice: bool,
     /// Runs at the same time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
     /// Leave out the count of round trips
     #[arg(long)]
     no_roundtrips: bool,
+    /// Print a line for each sound run too
+    #[arg(long, short)]
+    verbose: bool,
 }
 
 impl RunArgs {
-    pub(super) fn run(&self) -> Result<ExitCode, String> {
-        let temp = temp()?;
-        let bench = self.bench.bench(temp.path())?;
-        let matrix = Matrix {
-            scenarios: scenarios(&self.scenarios)?,
-            engines: engines(&self.engines)?,
-            seeds: (1..=self.seeds).collect(),
-            jobs: self.jobs,
+    fn chosen(&self) -> Result<Vec<Scenario>, String> {
+        let names = if self.names.is_empty() { &self.scenarios } else { &self.names };
+        if self.all || names.iter().any(|name| name == "all") {
+            return Scenario::built_in();
+        }
+        if names.is_empty() {
+            return Ok(Scenario::built_in()?.into_iter().filter(|scenario| scenario.main).collect());
+        }
+        scenarios(names)
+    }
+
+    fn matrix(&self) -> Result<Matrix, String> {
+        let ours = ["ours".to_owned()];
+        let names: &[String] = match (self.engines.is_empty(), self.front) {
+            (false, _) => &self.engines,
+            (true, Front::Sim) => &ours,
+            (true, Front::Fuse) => &["all".to_owned()],
         };
-        let versions = versions(&bench, &matrix.engines)?;
-        let runs = matrix::run(&bench, &matrix, |info| println!("{}", matrix::line(info)));
+        let matrix = Matrix {
+            scenarios: self.chosen()?,
+            engines: engines(names)?,
+            seeds: (self.first_seed..self.first_seed + self.seeds).collect(),
+            jobs: self.jobs,
+            twice: self.twice,
+        };
+        if self.twice && self.front == Front::Fuse {
+            return Err("--twice needs --front sim: real processes never run the same way twice".to_owned());
+        }
+        Ok(matrix)
+    }
+
+    pub(super) fn run(&self) -> Result<ExitCode, String> {
+        let matrix = self.matrix()?;
+        match self.front {
+            Front::Sim => self.play(Stage::Sim, &matrix),
+            Front::Fuse => {
+                let temp = temp()?;
+                let bench = self.bench.bench(temp.path())?;
+                self.play(Stage::Fuse(&bench), &matrix)
+            }
+        }
+    }
+
+    fn play(&self, stage: Stage<'_>, matrix: &Matrix) -> Result<ExitCode, String> {
+        let (versions, rows) = match stage {
+            Stage::Sim => (std::iter::once(("ours".to_owned(), env!("CARGO_PKG_VERSION").to_owned())).collect(), Vec::new()),
+            Stage::Fuse(bench) => {
+                let versions = versions(bench, &matrix.engines)?;
+                let rows = if self.no_roundtrips { Vec::new() } else { trips::measure_all(bench, &matrix.engines)? };
+                (versions, rows)
+            }
+        };
+        let runs = matrix::run(stage, matrix, |info| {
+            if self.verbose || self.front == Front::Fuse || info.verdict != Verdict::Sound {
+                println!("{}", matrix::line(info));
+            }
+        });
         let unknown = runs.iter().filter(|info| matches!(info.verdict, Verdict::Unknown | Verdict::NotRun)).count();
-        let rows = if self.no_roundtrips { Vec::new() } else { trips::measure_all(&bench, &matrix.engines)? };
+        let calls: u64 = runs.iter().map(|info| info.answered + info.unanswered).sum();
+        let sound = runs.iter().filter(|info| info.verdict == Verdict::Sound).count();
         print!("{}{}", if rows.is_empty() { "" } else { "\nRound trips for one operation:\n" }, trips::table(&rows));
-        let report = matrix::report(&matrix, &versions, runs, rows);
-        report.save(&bench.out).map_err(|err| format!("cannot write the report: {err}"))?;
-        println!();
+        println!("\n{sound} of {} runs sound, {calls} calls{}", runs.len(), if self.twice { ", each run played twice" } else { "" });
+        let report = matrix::report(matrix, &versions, runs, rows, stage.front());
+        let out = std::path::absolute(&self.bench.out).map_err(|err| format!("{}: {err}", self.bench.out.display()))?;
+        report.save(&out).map_err(|err| format!("cannot write the report: {err}"))?;
         for engine in &report.engines {
             let (damaged, played) = report.damaged(&engine.name);
             println!("{:<42} damaged in {damaged} of {played} scenarios", engine.title);
         }
-        println!("Report: {}", bench.out.join("index.html").display());
+        println!("Report: {}", out.join("index.html").display());
         let ours = report.engines.iter().filter(|engine| engine.ours).any(|engine| report.damaged(&engine.name).0 > 0);
-        Ok(if ours {
-            ExitCode::from(1)
-        } else if unknown > 0 {
-            ExitCode::from(2)
-        } else {
-            ExitCode::SUCCESS
-        })
+        Ok(ExitCode::from(if ours { 1 } else { u8::from(unknown > 0) * 2 }))
     }
 }

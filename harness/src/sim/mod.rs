@@ -1,58 +1,41 @@
-//! The engine in this process, on the simulated drive, in virtual time: thousands of operations of several processes on
-//! several hosts, interleaved at their I/O steps, with faults, kills, power cuts and restarts, from one seed.
+//! The first front: our engine in this process, on the simulated drive, in virtual time. One seed decides everything, and the same
+//! seed gives the same history, bit for bit.
 //!
-//! The record is judged by the same checks as that of real processes. An error that the engine calls certain counts as one:
-//! should the operation have taken effect, it is caught.
+//! * [`sched`]: who goes on. Processes are threads that take turns at their I/O steps, each with a time of its own.
+//! * [`vfs`]: the drive as core's file system, and the gate at which a process dies.
+//! * [`ours`]: the engine's life and calls; [`watch`]: what the drive told it.
+//! * [`finish`]: what is asked when nothing is wrong any more.
+//!
+//! An error that the engine calls certain counts as one: should the operation have taken effect, it is caught.
 
+mod finish;
+mod ours;
+mod sched;
 mod vfs;
+mod watch;
 
-use std::cell::RefCell;
-use std::path::Path;
-use std::rc::Rc;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use diskcache_core::chance::SeededChance;
-use diskcache_core::format::Number;
-use diskcache_core::{Cache, Error, KeyRef, Options, ProfileOverride, Put, Setting};
-
-use crate::check::{self, Violation};
-use crate::control::{self, Stats};
+use crate::check::{self, Violation, Wrong};
+use crate::control::{self, Command, Stats};
 use crate::daemon::host_names;
 use crate::drive::rng::Rng;
-use crate::drive::{Apply, Clock, Drive, DriveHandle, Fault, Loss, Profile};
-use crate::history::{Answer, Call, Op, Outcome, Read};
-use crate::workload::{Generator, Workload};
-use vfs::{Gate, SimClock, SimVfs, between_steps};
+use crate::drive::{Clock, Drive, Loss};
+use crate::history::{Call, KILLED, Op, Outcome};
+use crate::scenario::{Action, Blow, Event, Scenario};
+use crate::workload::Generator;
+use ours::{Machine, Who};
+use sched::{Leave, Sched};
+use vfs::{Gate, between_steps};
 
-/// A call that takes longer than this, in virtual time, hung.
-const LONGEST_US: u64 = 60_000_000;
-const TIMEOUT: Duration = Duration::from_secs(10);
-const ROOM: &str = "/cache";
-/// How deep operations may interrupt each other.
-const DEPTH: usize = 3;
-
-/// What to simulate.
-#[derive(Clone, Debug)]
-pub struct Sim {
-    /// Hosts.
-    pub hosts: usize,
-    /// Processes on each.
-    pub procs: usize,
-    /// Operations in all.
-    pub ops: u64,
-    /// Whether anything goes wrong.
-    pub faults: bool,
-    /// What the processes do.
-    pub workload: Workload,
-}
-
-impl Default for Sim {
-    fn default() -> Sim {
-        let workload = Workload { keys: 20, sizes: vec![20, 100, 3000], ..Workload::default() };
-        Sim { hosts: 2, procs: 2, ops: 2000, faults: true, workload }
-    }
-}
+const MS: u64 = 1_000_000;
+/// How long a killed process stays away, and a host without power.
+const RESTART_MS: u64 = 20;
+const POWER_MS: u64 = 150;
+/// Operations of each process once nothing is wrong any more.
+const HEALED_OPS: u64 = 3;
 
 /// What came of it.
 #[derive(Clone, Debug)]
@@ -61,6 +44,8 @@ pub struct Simulated {
     pub calls: Vec<Call>,
     /// What is wrong.
     pub violations: Vec<Violation>,
+    /// Required faults that nobody could notice.
+    pub unobserved: Vec<String>,
     /// Counts of the drive.
     pub stats: Stats,
     /// The history as one number.
@@ -69,425 +54,357 @@ pub struct Simulated {
     pub next_random: u64,
     /// The drive's clock at the end, in nanoseconds.
     pub clock: u64,
+    /// How long it took, by the machine's clock.
+    pub seconds: f64,
 }
 
-struct Life {
-    cache: Cache,
-    gate: Arc<Gate>,
-    name: String,
-}
-
+/// One process of the workload as its host and misfortune see it.
 struct Seat {
     host: usize,
-    generator: Generator,
-    life: Option<Life>,
-    busy: bool,
+    gate: Mutex<Arc<Gate>>,
+    paused_until: Arc<AtomicU64>,
+    /// When it was killed last.
+    died_at: Arc<AtomicU64>,
+    /// It starts again no sooner than this.
+    back_at: AtomicU64,
 }
 
-struct World {
+/// What all threads of a run share.
+struct World<'s> {
+    scenario: &'s Scenario,
     drive: Arc<Mutex<Drive>>,
+    sched: Arc<Sched>,
     hosts: Vec<String>,
     seats: Vec<Seat>,
-    calls: Vec<Call>,
-    rng: Rng,
-    lives: u64,
-    depth: usize,
-    faults: bool,
-    done: u64,
+    root: Rng,
+    healed: AtomicBool,
+    calls: Mutex<Vec<Call>>,
+    /// What is wrong with files rather than with calls.
+    found: Mutex<Vec<Violation>>,
 }
 
-type Shared = Rc<RefCell<World>>;
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-/// Simulates from a seed.
-#[must_use]
-pub fn simulate(sim: &Sim, seed: u64) -> Simulated {
-    let mut hosts = host_names(sim.hosts);
+/// Plays a scenario with our engine.
+///
+/// # Errors
+/// Says what is wrong with the scenario: it names a host or a fault that is not there.
+pub fn play(scenario: &Scenario, seed: u64) -> Result<Simulated, String> {
+    let took = Instant::now();
+    let mut hosts = host_names(scenario.hosts);
     hosts.push("host-fresh".to_owned());
     let names: Vec<&str> = hosts.iter().map(String::as_str).collect();
-    let profile = Profile { rtt_us: 300, ..Profile::nfs4() };
-    let drive = Arc::new(Mutex::new(Drive::new(profile, &names, seed, Clock::Virtual(0))));
+    let profile = scenario.sim_profile()?;
     let root = Rng::new(seed);
+    let jitter_us = profile.rtt_us;
+    let mut drive = Drive::new(profile, &names, seed, Clock::Virtual(0));
+    for host in &scenario.local_locks {
+        let host = drive.host(host).ok_or_else(|| format!("there is no host {host}"))?;
+        drive.make_locks_local(host);
+    }
+    let drive = Arc::new(Mutex::new(drive));
+    let tasks = scenario.hosts * scenario.procs + 1;
+    let sched = Arc::new(Sched::new(Arc::clone(&drive), tasks, jitter_us, root.fork(2)));
     let seat = |number: usize| Seat {
-        host: number / sim.procs,
-        generator: Generator::new(&sim.workload, root.fork(100 + number as u64)),
-        life: None,
-        busy: false,
+        host: number / scenario.procs,
+        gate: Mutex::new(Gate::new()),
+        paused_until: Arc::new(AtomicU64::new(0)),
+        died_at: Arc::new(AtomicU64::new(0)),
+        back_at: AtomicU64::new(0),
     };
+    let seats = (0..scenario.hosts * scenario.procs).map(seat).collect();
     let world = World {
-        seats: (0..sim.hosts * sim.procs).map(seat).collect(),
-        calls: Vec::new(),
-        rng: root.fork(1),
-        lives: 0,
-        depth: 0,
-        faults: false,
-        done: 0,
+        scenario,
         drive,
+        sched,
         hosts,
+        seats,
+        root: root.clone(),
+        healed: AtomicBool::new(false),
+        calls: Mutex::default(),
+        found: Mutex::default(),
     };
-    let world = Rc::new(RefCell::new(world));
-    start(&world, 0);
-    if sim.faults {
-        arm(&world);
-    }
-    while world.borrow().done < sim.ops {
-        turn(&world);
-    }
-    world.borrow_mut().faults = false;
-    lock(&world).heal();
-    finish(&world, sim);
-    let mut world = world.borrow_mut();
-    let mut calls = std::mem::take(&mut world.calls);
-    calls.sort_by_key(|call| call.start);
-    let working = &world.hosts[..sim.hosts];
-    let mut violations = check::check(&calls, working);
-    for call in calls.iter().filter(|call| call.end - call.start > LONGEST_US) {
-        let detail = format!("{} by {} took {} s of the drive's time", call.op.name(), call.process, (call.end - call.start) / 1_000_000);
-        violations.push(Violation { wrong: check::Wrong::Hung, detail });
-    }
-    let stats = control::stats(&world.drive.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
-    let hash = crate::history::hash(&calls);
-    let clock = world.drive.lock().unwrap_or_else(std::sync::PoisonError::into_inner).now();
-    Simulated { calls, violations, stats, hash, next_random: world.rng.next_u64(), clock }
+    let next_random = world.run()?;
+    let mut done = world.judge(next_random);
+    done.seconds = took.elapsed().as_secs_f64();
+    Ok(done)
 }
 
-fn lock(world: &Shared) -> LockedDrive {
-    LockedDrive(Arc::clone(&world.borrow().drive))
-}
-
-/// The drive, for one call: no borrow of the world is held meanwhile.
-struct LockedDrive(Arc<Mutex<Drive>>);
-
-impl LockedDrive {
-    fn with<T>(&self, act: impl FnOnce(&mut Drive) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
-    }
-
-    fn heal(&self) {
-        self.with(Drive::heal);
-    }
-}
-
-fn now(world: &Shared) -> u64 {
-    lock(world).with(|drive| drive.now()) / 1000
-}
-
-/// Faults of requests; those of processes and of the server come in [`misfortune`].
-fn arm(world: &Shared) {
-    let fault = |name: &str, probability| Fault { name: name.into(), probability, count: 0, ..Fault::default() };
-    let plan = [
-        fault("N7", 0.05),
-        fault("N14", 0.004),
-        fault("N16", 0.001),
-        Fault { apply: Apply::Before, ..fault("N9", 0.002) },
-        Fault { apply: Apply::Never, ..fault("N9", 0.002) },
-        Fault { apply: Apply::Later, delay_ms: 400, jitter_ms: 3000, ..fault("N9", 0.001) },
-        Fault { delay_ms: 20, jitter_ms: 300, ..fault("U8", 0.005) },
-    ];
-    for fault in plan {
-        // All of them are known to the drive.
-        let _ = lock(world).with(|drive| drive.add_fault(fault));
-    }
-    world.borrow_mut().faults = true;
-}
-
-/// One operation of a process that is free, and perhaps a misfortune.
-fn turn(world: &Shared) {
-    let free: Vec<usize> = {
-        let world = world.borrow();
-        (0..world.seats.len()).filter(|&seat| !world.seats[seat].busy).collect()
-    };
-    if free.is_empty() {
-        return;
-    }
-    let seat = {
-        let mut world = world.borrow_mut();
-        free[world.rng.below(free.len() as u64) as usize]
-    };
-    if world.borrow().faults {
-        misfortune(world, seat);
-    }
-    if world.borrow().seats[seat].life.is_none() {
-        start(world, seat);
-        return;
-    }
-    work(world, seat);
-}
-
-/// What happens to processes, hosts and the server.
-fn misfortune(world: &Shared, seat: usize) {
-    let (dice, steps, ms, host) = {
-        let mut world = world.borrow_mut();
-        (world.rng.below(1000), world.rng.below(30), world.rng.below(1500), world.seats[seat].host)
-    };
-    match dice {
-        0..=7 => {
-            if let Some(life) = &world.borrow().seats[seat].life {
-                life.gate.die_after(steps);
-            }
+impl World<'_> {
+    /// Everything from the first file to the last answer; returns what would be drawn next.
+    fn run(&self) -> Result<u64, String> {
+        let mut rng = self.root.fork(1);
+        self.create()?;
+        let began = self.sched.now();
+        for fault in &self.scenario.faults {
+            let mut fault = fault.clone();
+            fault.from_ms = fault.from_ms.saturating_add(began / MS);
+            fault.until_ms = fault.until_ms.saturating_add(began / MS);
+            fault.at_ms = fault.at_ms.map(|at| at.saturating_add(began / MS));
+            guard(&self.drive).add_fault(fault)?;
         }
-        8..=9 => lock(world).with(|drive| {
-            drive.restart(Loss::Some);
-        }),
-        10..=12 => lock(world).with(|drive| drive.cut(host, Some(ms))),
-        13 => lock(world).with(|drive| {
-            drive.expire_lease(host);
-        }),
-        // A host that loses power takes its processes with it; only when none of them is at work, so that none can go on.
-        14 if world.borrow().seats.iter().all(|it| it.host != host || !it.busy) => {
-            lock(world).with(|drive| drive.crash(host));
-            let dead: Vec<Life> = {
-                let mut world = world.borrow_mut();
-                world.seats.iter_mut().filter(|it| it.host == host).filter_map(|it| it.life.take()).collect()
+        let end = began + (self.scenario.seconds * 1e9) as u64;
+        std::thread::scope(|scope| -> Result<(), String> {
+            for number in 0..self.seats.len() {
+                scope.spawn(move || {
+                    let _leave = Leave(&self.sched);
+                    self.sched.enter(number + 1);
+                    self.work(number, end);
+                });
+            }
+            let struck = self.misfortunes(began, end, &mut rng);
+            self.heal();
+            self.sched.leave();
+            struck
+        })?;
+        self.finish(&mut rng);
+        Ok(rng.next_u64())
+    }
+
+    fn judge(self, next_random: u64) -> Simulated {
+        let mut calls = self.calls.into_inner().unwrap_or_else(PoisonError::into_inner);
+        calls.sort_by(|a, b| (a.start, &a.process, a.end).cmp(&(b.start, &b.process, b.end)));
+        let rules = self.scenario.rules(&self.hosts[..self.scenario.hosts]);
+        let mut violations = check::check(&calls, &rules);
+        violations.extend(invented(&calls));
+        violations.extend(self.found.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let drive = guard(&self.drive);
+        let stats = control::stats(&drive);
+        let mut unobserved = self.scenario.unobserved(&stats);
+        unobserved.extend(drive.unobserved().into_iter().map(|fault| fault.name));
+        unobserved.dedup();
+        let hash = crate::history::hash(&calls);
+        Simulated { calls, violations, unobserved, stats, hash, next_random, clock: drive.now(), seconds: 0.0 }
+    }
+
+    fn machine(&self) -> Machine<'_> {
+        Machine { scenario: self.scenario, drive: &self.drive, sched: &self.sched }
+    }
+
+    /// A process of the end, which nothing happens to.
+    fn who(&self, host: usize, name: String) -> Who {
+        Who { task: 0, host, name, paused_until: Arc::default(), died_at: Arc::default() }
+    }
+
+    fn wall(&self, host: usize, now: u64) -> u64 {
+        ours::wall_us(&mut guard(&self.drive), host, now)
+    }
+
+    fn call(&self, host: usize, process: &str, op: Op, start: u64, outcome: Outcome, last: bool) -> Call {
+        let end = self.sched.now();
+        Call {
+            host: self.hosts[host].clone(),
+            process: process.to_owned(),
+            op,
+            start: start / 1000,
+            end: end / 1000,
+            wall: (self.wall(host, start), self.wall(host, end)),
+            outcome,
+            faults: Vec::new(),
+            last,
+        }
+    }
+
+    /// Makes the cache before anything goes wrong.
+    fn create(&self) -> Result<(), String> {
+        let who = self.who(0, format!("{}.maker", self.hosts[0]));
+        let (life, _) = self.machine().open(&who, &Gate::new(), self.root.fork(3).next_u64(), false);
+        life.map(drop).map_err(|why| format!("our engine cannot make a cache on the drive: {why}"))
+    }
+
+    /// One process of the workload, through all its lives.
+    fn work(&self, number: usize, end: u64) {
+        let (task, seat) = (number + 1, &self.seats[number]);
+        let mut rng = self.root.fork(100 + number as u64);
+        let mut calls = Vec::new();
+        let mut life = 0;
+        while self.sched.now() < end || !self.healed.load(Ordering::SeqCst) {
+            life += 1;
+            let name = format!("{}.{}.{life}", self.hosts[seat.host], number % self.scenario.procs);
+            let who = Who {
+                task,
+                host: seat.host,
+                name,
+                paused_until: Arc::clone(&seat.paused_until),
+                died_at: Arc::clone(&seat.died_at),
             };
-            dead.iter().for_each(|life| life.gate.die());
-            drop(dead);
-            lock(world).with(|drive| drive.boot(host));
+            self.live(&who, seat, &mut rng, end, &mut calls);
+            if self.sched.now() >= end && self.healed.load(Ordering::SeqCst) {
+                break;
+            }
+            // Whoever died without being killed (it could not open) does not try again at once.
+            let back = seat.back_at.load(Ordering::SeqCst).max(self.sched.now() + RESTART_MS * MS);
+            self.sched.wait_until(task, back);
         }
-        _ => {}
+        guard(&self.calls).extend(calls);
     }
-}
 
-fn options(chance: SeededChance) -> Options {
-    let setting = |name: &str, value| (name.to_owned(), value);
-    Options {
-        timeout: TIMEOUT,
-        profile: Some(ProfileOverride::Shared),
-        settings: vec![
-            setting("cull_limit", Setting::Int(0)),
-            setting("size_limit", Setting::Int(1 << 40)),
-            setting("eviction_policy", Setting::Text("none".into())),
-        ],
-        delta_entries_max: 64,
-        // Checkpoints and folds come often, so that everything happens beside them.
-        checkpoint_commits: 24,
-        fold_commits: 40,
-        // Threads of the engine's own would decide which request meets which fault.
-        readers: 1,
-        chance: Arc::new(chance),
-        ..Options::default()
-    }
-}
-
-fn open(world: &Shared, host: usize) -> (String, Arc<Gate>, Result<Cache, Error>) {
-    let (drive, name, chance) = {
-        let mut world = world.borrow_mut();
-        world.lives += 1;
-        let chance = SeededChance::new(world.rng.next_u64());
-        (DriveHandle::new(Arc::clone(&world.drive), host), format!("{}.{}", world.hosts[host], world.lives), chance)
-    };
-    let gate = Gate::new();
-    let vfs = Arc::new(SimVfs { drive: drive.clone(), gate: Arc::clone(&gate) });
-    let cache = Cache::open_on(vfs, Arc::new(SimClock { drive, gate: Arc::clone(&gate) }), Path::new(ROOM), options(chance), 1);
-    (name, gate, cache)
-}
-
-/// Starts a process. Until it is open nobody interrupts it.
-fn start(world: &Shared, seat: usize) {
-    let host = world.borrow().seats[seat].host;
-    let began = now(world);
-    let (name, gate, cache) = open(world, host);
-    let outcome = match &cache {
-        Ok(_) => Outcome::Ok(Answer::Done(true)),
-        Err(error) => failure(error, &gate),
-    };
-    record(world, host, &name, Op::Open, began, outcome, false);
-    let mut world = world.borrow_mut();
-    world.done += 1;
-    world.seats[seat].life = cache.ok().map(|cache| Life { cache, gate, name });
-}
-
-/// One operation of a process; others may come in between at each I/O step.
-fn work(world: &Shared, seat: usize) {
-    let (life, op, host) = {
-        let mut world = world.borrow_mut();
-        let seat = &mut world.seats[seat];
-        let Some(life) = seat.life.take() else { return };
-        seat.busy = true;
-        (life, seat.generator.next_op(), seat.host)
-    };
-    world.borrow_mut().depth += 1;
-    let outer = between_steps(Some(interruptions(world)));
-    let began = now(world);
-    let outcome = carry_out(&life, &op);
-    between_steps(outer);
-    record(world, host, &life.name, op, began, outcome, false);
-    let dead = life.gate.is_dead();
-    {
-        let mut world = world.borrow_mut();
-        world.depth -= 1;
-        world.done += 1;
-        world.seats[seat].busy = false;
-    }
-    if dead {
-        drop(life);
-    } else {
-        world.borrow_mut().seats[seat].life = Some(life);
-    }
-}
-
-fn interruptions(world: &Shared) -> Box<dyn FnMut()> {
-    let world = Rc::clone(world);
-    Box::new(move || {
-        let come = {
-            let mut world = world.borrow_mut();
-            let come = world.rng.chance(0.15);
-            come && world.depth < DEPTH
-        };
-        if come {
-            turn(&world);
+    /// One life: opens, works until it is killed or the time is over, goes on a little when nothing is wrong any more, closes.
+    fn live(&self, who: &Who, seat: &Seat, rng: &mut Rng, end: u64, calls: &mut Vec<Call>) {
+        let gate = Gate::new();
+        *guard(&seat.gate) = Arc::clone(&gate);
+        let outer = between_steps(Some(self.between(who, seat, &gate)));
+        let start = self.sched.now();
+        let (life, outcome) = self.machine().open(who, &gate, rng.next_u64(), false);
+        let last = start >= end && self.healed.load(Ordering::SeqCst);
+        self.note(who, seat, &gate, Op::Open, start, outcome, last, calls);
+        let mut generator = Generator::new(&self.scenario.workload, rng.fork(1));
+        if let Ok(life) = &life {
+            let mut left = HEALED_OPS;
+            while left > 0 && !gate.is_dead() {
+                let start = self.sched.now();
+                let healed = self.healed.load(Ordering::SeqCst);
+                left -= u64::from(healed);
+                let op = generator.next_op();
+                let outcome = life.call(&op);
+                self.note(who, seat, &gate, op, start, outcome, healed, calls);
+                self.sched.step(who.task, start + 1 + generator.pause_ms() * MS);
+            }
         }
-    })
-}
-
-fn record(world: &Shared, host: usize, process: &str, op: Op, start: u64, outcome: Outcome, last: bool) {
-    let end = now(world);
-    let mut world = world.borrow_mut();
-    let host = world.hosts[host].clone();
-    world.calls.push(Call { host, process: process.to_owned(), op, start, end, outcome, last });
-}
-
-fn failure(error: &Error, gate: &Gate) -> Outcome {
-    if gate.is_dead() {
-        Outcome::Info("killed".to_owned())
-    } else if error.kind().is_certain() {
-        Outcome::Fail(error.to_string())
-    } else {
-        Outcome::Info(error.to_string())
+        if let Ok(life) = life {
+            if !gate.is_dead() {
+                let (start, last) = (self.sched.now(), self.healed.load(Ordering::SeqCst));
+                let outcome = life.call(&Op::Close);
+                self.note(who, seat, &gate, Op::Close, start, outcome, last, calls);
+            }
+            drop(life);
+        }
+        between_steps(outer);
     }
-}
 
-/// A value that says what it is.
-fn build(key: &str, writer: &str, seq: u64, size: u64) -> Vec<u8> {
-    let tag = format!("{key}|{writer}|{seq}|{size}|");
-    let mut rng = Rng::new(xxhash_rust::xxh3::xxh3_64(tag.as_bytes()));
-    let mut value = tag.into_bytes();
-    let end = value.len() + size as usize;
-    while value.len() < end {
-        value.extend_from_slice(&rng.next_u64().to_le_bytes());
+    /// What happens between the I/O steps of a process: others go on.
+    fn between(&self, who: &Who, seat: &Seat, gate: &Arc<Gate>) -> Box<dyn FnMut()> {
+        let (sched, gate, task, paused_until) = (Arc::clone(&self.sched), Arc::clone(gate), who.task, Arc::clone(&seat.paused_until));
+        Box::new(move || {
+            if !gate.is_dead() {
+                sched.step(task, paused_until.load(Ordering::SeqCst));
+            }
+        })
     }
-    value.truncate(end);
-    value
-}
 
-fn inspect(key: &str, bytes: &[u8]) -> Read {
-    let mut fields = bytes.splitn(5, |&byte| byte == b'|');
-    let mut field = || fields.next().and_then(|field| std::str::from_utf8(field).ok());
-    let (Some(found), Some(writer), Some(seq), Some(size)) = (field(), field(), field(), field()) else {
-        return Read::Damage(format!("{} bytes that nobody wrote", bytes.len()));
-    };
-    let (Ok(seq), Ok(size)) = (seq.parse(), size.parse()) else {
-        return Read::Damage(format!("{} bytes that nobody wrote", bytes.len()));
-    };
-    if found != key || build(found, writer, seq, size) != bytes {
-        return Read::Damage(format!("{} bytes, said to be {found} {seq} of {writer}", bytes.len()));
+    #[expect(clippy::too_many_arguments, reason = "a call has as many parts")]
+    fn note(&self, who: &Who, seat: &Seat, gate: &Gate, op: Op, start: u64, outcome: Outcome, last: bool, calls: &mut Vec<Call>) {
+        let mut call = self.call(who.host, &who.name, op, start, outcome, last);
+        if gate.is_dead() {
+            // Its last call ended with it.
+            let died = seat.died_at.load(Ordering::SeqCst).max(start);
+            (call.end, call.wall.1, call.last) = (died / 1000, self.wall(who.host, died), false);
+            call.outcome = Outcome::Info(KILLED.to_owned());
+        }
+        calls.push(call);
     }
-    Read::Value { writer: writer.to_owned(), seq }
-}
 
-fn read(key: &str, value: Option<&diskcache_core::Value>) -> Result<Read, Error> {
-    value.map_or(Ok(Read::Miss), |value| Ok(inspect(key, &value.bytes()?)))
-}
-
-fn carry_out(life: &Life, op: &Op) -> Outcome {
-    match attempt(&life.cache, &life.name, op) {
-        // A process that died on the way never told anybody.
-        Ok(_) if life.gate.is_dead() => Outcome::Info("killed".to_owned()),
-        Ok(answer) => Outcome::Ok(answer),
-        Err(error) => failure(&error, &life.gate),
+    /// Lets the scenario's events happen until its time is over.
+    fn misfortunes(&self, began: u64, end: u64, rng: &mut Rng) -> Result<(), String> {
+        let mut due: Vec<(u64, &Event)> = self.scenario.events.iter().map(|event| (began + event.at_ms * MS, event)).collect();
+        let mut boots: Vec<(u64, usize)> = Vec::new();
+        loop {
+            let boot = boots.iter().map(|(when, _)| *when).min().unwrap_or(u64::MAX);
+            let next = due.iter().map(|(when, _)| *when).min().unwrap_or(u64::MAX).min(boot);
+            if next >= end {
+                break;
+            }
+            self.sched.wait_until(0, next);
+            boots.retain(|&(when, host)| {
+                if when <= next {
+                    guard(&self.drive).boot(host);
+                }
+                when > next
+            });
+            for (when, event) in due.iter_mut().filter(|(when, _)| *when <= next) {
+                self.strike(&event.action, rng, &mut boots)?;
+                *when = event.every_ms.map_or(u64::MAX, |every| *when + every * MS);
+            }
+        }
+        self.sched.wait_until(0, end);
+        boots.iter().for_each(|&(_, host)| guard(&self.drive).boot(host));
+        Ok(())
     }
-}
 
-fn attempt(cache: &Cache, name: &str, op: &Op) -> Result<Answer, Error> {
-    let value = |key: &str, seq: u64, size: u64| build(key, name, seq, size);
-    Ok(match op {
-        Op::Set { key, seq, size } => {
-            cache.set(KeyRef::text(key), Put::bytes(&value(key, *seq, *size)))?;
-            Answer::Done(true)
-        }
-        Op::Add { key, seq, size } => Answer::Done(cache.add(KeyRef::text(key), Put::bytes(&value(key, *seq, *size)))?),
-        Op::Get { key } => Answer::Read(read(key, cache.get(KeyRef::text(key))?.as_ref())?),
-        Op::Pop { key } => Answer::Read(read(key, cache.pop(KeyRef::text(key))?.as_ref().map(|hit| &hit.value))?),
-        Op::Delete { key } => Answer::Done(cache.delete(KeyRef::text(key))?),
-        Op::Incr { key, delta } => {
-            Answer::Number(cache.incr(KeyRef::text(key), Number::Int(*delta), Some(Number::Int(0)))?.and_then(integer))
-        }
-        Op::ReadCounter { key } => Answer::Number(cache.get(KeyRef::text(key))?.and_then(|value| value.bits()).map(u64::cast_signed)),
-        Op::Push { queue, seq, size } => {
-            cache.push(Some(queue), false, Put::bytes(&value(queue, *seq, *size)))?;
-            Answer::Done(true)
-        }
-        Op::Pull { queue } => Answer::Read(read(queue, cache.pull(Some(queue), true)?.as_ref().map(|hit| &hit.value))?),
-        Op::Batch { keys, seq, size } => {
-            in_transaction(cache, || keys.iter().try_for_each(|key| cache.set(KeyRef::text(key), Put::bytes(&value(key, *seq, *size)))))?;
-            Answer::Done(true)
-        }
-        Op::GetBatch { keys } => {
-            Answer::Reads(in_transaction(cache, || keys.iter().map(|key| read(key, cache.get(KeyRef::text(key))?.as_ref())).collect())?)
-        }
-        Op::Open | Op::Check | Op::Count | Op::Close => Answer::Done(true),
-    })
-}
-
-fn integer(number: Number) -> Option<i64> {
-    match number {
-        Number::Int(value) => Some(value),
-        Number::Float(_) => None,
+    fn host(&self, name: &str) -> Result<usize, String> {
+        self.hosts.iter().position(|host| host == name).ok_or_else(|| format!("there is no host {name}"))
     }
-}
 
-fn in_transaction<T>(cache: &Cache, body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    cache.transact_begin(None)?;
-    match body() {
-        Ok(value) => {
-            cache.transact_commit()?;
-            Ok(value)
-        }
-        Err(error) => {
-            // The first error is the one that matters.
-            let _ = cache.transact_rollback();
-            Err(error)
-        }
-    }
-}
-
-/// Reads everything back on each host and on one that was never there.
-fn finish(world: &Shared, sim: &Sim) {
-    world.borrow_mut().seats.clear();
-    let added = {
-        let world = world.borrow();
-        let mut keys: Vec<String> =
-            world.calls.iter().filter_map(|call| if let Op::Add { key, .. } = &call.op { Some(key.clone()) } else { None }).collect();
-        keys.sort();
-        keys.dedup();
-        keys
-    };
-    let gets = sim.workload.plain_keys().into_iter().chain(added).map(|key| Op::Get { key });
-    let counters = sim.workload.counter_keys().into_iter().map(|key| Op::ReadCounter { key });
-    let batches = sim.workload.batch_groups().into_iter().map(|keys| Op::GetBatch { keys });
-    let ops: Vec<Op> = gets.chain(counters).chain(batches).collect();
-    for host in 0..=sim.hosts {
-        let began = now(world);
-        let (name, gate, cache) = open(world, host);
-        let outcome = cache.as_ref().map_or_else(|error| failure(error, &gate), |_| Outcome::Ok(Answer::Done(true)));
-        record(world, host, &name, Op::Open, began, outcome, true);
-        let Ok(cache) = cache else { continue };
-        let life = Life { cache, gate, name };
-        let ask = |op: &Op| {
-            let began = now(world);
-            let outcome = carry_out(&life, op);
-            let more = matches!(&outcome, Outcome::Ok(Answer::Read(read)) if *read != Read::Miss);
-            record(world, host, &life.name, op.clone(), began, outcome, true);
-            more
-        };
-        for op in &ops {
-            ask(op);
-        }
-        if host == sim.hosts {
-            for queue in sim.workload.queue_names() {
-                while ask(&Op::Pull { queue: queue.clone() }) {}
+    fn strike(&self, action: &Action, rng: &mut Rng, boots: &mut Vec<(u64, usize)>) -> Result<(), String> {
+        let now = self.sched.now();
+        match action {
+            Action::Drive(command) => control::carry_out(&mut guard(&self.drive), Command::clone(command)).map(drop),
+            Action::Blow(Blow::Kill { host }) => {
+                let host = host.as_deref().map(|name| self.host(name)).transpose()?;
+                self.seats.iter().filter(|seat| host.is_none_or(|host| seat.host == host)).for_each(|seat| seat.kill(now, now));
+                Ok(())
+            }
+            Action::Blow(Blow::KillOne) => {
+                self.seats[rng.below(self.seats.len() as u64) as usize].kill(now, now);
+                Ok(())
+            }
+            Action::Blow(Blow::Pause { host, ms }) => {
+                let host = self.host(host)?;
+                let until = now + ms * MS;
+                self.seats.iter().filter(|seat| seat.host == host).for_each(|seat| seat.paused_until.store(until, Ordering::SeqCst));
+                Ok(())
+            }
+            Action::Blow(Blow::PauseOne { ms }) => {
+                let seat = &self.seats[rng.below(self.seats.len() as u64) as usize];
+                seat.paused_until.store(now + ms * MS, Ordering::SeqCst);
+                Ok(())
+            }
+            Action::Blow(Blow::PowerCut { host }) => self.power_cut(self.host(host)?, None, boots),
+            Action::Blow(Blow::PowerCutAll { host, loss }) => {
+                let loss = if loss == "all" { Loss::All } else { Loss::Some };
+                self.power_cut(self.host(host)?, Some(loss), boots)
             }
         }
     }
+
+    /// The host goes first, so that nothing of what its dying processes do reaches the server.
+    fn power_cut(&self, host: usize, loss: Option<Loss>, boots: &mut Vec<(u64, usize)>) -> Result<(), String> {
+        let now = self.sched.now();
+        let mut drive = guard(&self.drive);
+        drive.crash(host);
+        if let Some(loss) = loss {
+            drive.restart(loss);
+        }
+        drop(drive);
+        let back = now + POWER_MS * MS;
+        self.seats.iter().filter(|seat| seat.host == host).for_each(|seat| seat.kill(now, back));
+        boots.push((back, host));
+        Ok(())
+    }
+
+    /// From now on nothing is wrong.
+    fn heal(&self) {
+        guard(&self.drive).heal();
+        self.seats.iter().for_each(|seat| seat.paused_until.store(0, Ordering::SeqCst));
+        self.healed.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Seat {
+    /// Its process dies at its next step.
+    fn kill(&self, now: u64, back: u64) {
+        let gate = guard(&self.gate);
+        if !gate.is_dead() {
+            gate.die();
+            self.died_at.store(now, Ordering::SeqCst);
+        }
+        self.back_at.store(back, Ordering::SeqCst);
+        self.paused_until.store(0, Ordering::SeqCst);
+    }
+}
+
+/// Errors whose errno the drive gave nobody.
+fn invented(calls: &[Call]) -> Vec<Violation> {
+    let wrong = |call: &Call| match &call.outcome {
+        Outcome::Fail(error) | Outcome::Info(error) if error.starts_with(ours::INVENTED) => {
+            let detail = format!("{} by {} on {}: {error}", call.op.name(), call.process, call.host);
+            Some(Violation { wrong: Wrong::Groundless, detail, subject: call.op.subject().unwrap_or_default().to_owned(), at: call.end })
+        }
+        _ => None,
+    };
+    calls.iter().filter_map(wrong).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The drive as core's file system and clock: the second front, for the engine inside this process.
+//! The drive as core's file system: the door of the engine inside this process.
 //!
 //! Each I/O step of a simulated process passes its [`Gate`] first. There the process may die (every later step fails and reaches
 //! the drive no more), and there other processes may run, so that operations interleave at every I/O step.
@@ -9,9 +9,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
-use diskcache_core::clock::Clock;
 use diskcache_core::vfs::{Map, OpenMode, Space, Stat, Vfs, VfsFile};
 
 use crate::drive::handle::OpenFlags;
@@ -267,30 +265,5 @@ impl Drop for SimFile {
         if !self.closed.load(Ordering::SeqCst) {
             self.drive.abandon(self.fd);
         }
-    }
-}
-
-/// The drive's time as a host's clocks.
-#[derive(Debug)]
-pub(super) struct SimClock {
-    pub(super) drive: DriveHandle,
-    pub(super) gate: Arc<Gate>,
-}
-
-impl Clock for SimClock {
-    fn wall(&self) -> f64 {
-        let host = self.drive.host();
-        let offset = self.drive.drive().clock_offset(host);
-        1.8e9 + self.boot().as_secs_f64() + offset as f64 / 1e9
-    }
-
-    fn boot(&self) -> Duration {
-        Duration::from_nanos(self.drive.drive().now())
-    }
-
-    fn sleep(&self, span: Duration) {
-        // Others use the time; a process that dies meanwhile learns of it at its next step.
-        let _ = self.gate.pass();
-        self.drive.drive().advance(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
     }
 }

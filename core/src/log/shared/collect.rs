@@ -17,8 +17,8 @@ const NAMES_MAX: usize = 64;
 const NAMES_A_COMMIT: usize = 2;
 /// Names in a row that others had removed, before looking again which are left.
 const MISSES_MAX: u32 = 4;
-/// Staged names whose age is watched.
-const WATCHED_MAX: usize = 4096;
+/// Staged names whose age is watched. A process that is killed leaves one for each of its commits since it last tidied.
+const WATCHED_MAX: usize = 1 << 16;
 
 /// What may go, and since when that is known.
 #[derive(Debug, Default)]
@@ -31,8 +31,9 @@ pub(super) struct Collecting {
     names: VecDeque<u64>,
     listed: u64,
     misses: u32,
-    /// Staged names with when each was first seen.
-    staged: HashMap<String, Duration>,
+    /// Staged names with when each was first seen, and those of them that are old enough to go.
+    staged: HashMap<u128, Duration>,
+    abandoned: Vec<u128>,
     staged_at: Option<Duration>,
 }
 
@@ -61,7 +62,8 @@ impl SharedLog {
     pub(super) fn collect_before(&self, position: u64) -> usize {
         let now = self.clock.boot();
         let mut state = lock(&self.collecting);
-        self.remove_abandoned(&mut state, now);
+        self.find_abandoned(&mut state, now);
+        self.remove_abandoned(&mut state, NAMES_MAX);
         state.note(position, now);
         self.collect_ripe(&mut state, now, NAMES_MAX)
     }
@@ -70,6 +72,7 @@ impl SharedLog {
     pub(super) fn collect_a_little(&self) {
         if let Ok(mut state) = self.collecting.try_lock() {
             self.collect_ripe(&mut state, self.clock.boot(), NAMES_A_COMMIT);
+            self.remove_abandoned(&mut state, NAMES_A_COMMIT);
         }
     }
 
@@ -107,31 +110,42 @@ impl SharedLog {
         removed
     }
 
-    /// Removes staged names that were there a grace ago. That is safe at any age (see `stage`); the grace only spares a slow
+    /// Finds staged names that were there a grace ago. Removing them is safe at any age (see `stage`); the grace only spares a slow
     /// writer from staging again.
-    fn remove_abandoned(&self, state: &mut Collecting, now: Duration) {
+    fn find_abandoned(&self, state: &mut Collecting, now: Duration) {
         if state.staged_at.is_some_and(|last| now.saturating_sub(last) < self.options.grace / 2) {
             return;
         }
-        state.staged_at = Some(now);
         let Ok(names) = self.vfs.read_dir(&self.stage_dir()) else { return };
+        state.staged_at = Some(now);
         let before = std::mem::take(&mut state.staged);
-        let mut removed = 0;
-        for name in names.into_iter().filter(|name| is_staged_name(name)).take(WATCHED_MAX) {
-            let since = before.get(&name).copied().unwrap_or(now);
-            if now.saturating_sub(since) >= self.options.grace && removed < NAMES_MAX {
-                removed += 1;
-                if self.vfs.unlink(&self.stage_dir().join(&name)).is_ok() {
-                    continue;
-                }
+        state.abandoned.clear();
+        for nonce in names.iter().filter_map(|name| nonce_of(name)).take(WATCHED_MAX) {
+            let since = before.get(&nonce).copied().unwrap_or(now);
+            state.staged.insert(nonce, since);
+            if now.saturating_sub(since) >= self.options.grace {
+                state.abandoned.push(nonce);
             }
-            state.staged.insert(name, since);
+        }
+        state.abandoned.sort_unstable();
+    }
+
+    /// Removes some of them: one after the other, and a few beside each commit, since killed processes leave many.
+    fn remove_abandoned(&self, state: &mut Collecting, names_max: usize) {
+        for _ in 0..names_max {
+            let Some(&nonce) = state.abandoned.last() else { return };
+            match self.vfs.unlink(&self.stage_path(nonce)) {
+                Err(e) if !is_gone(&e) => return,
+                _ => state.abandoned.pop(),
+            };
         }
     }
 }
 
-fn is_staged_name(name: &str) -> bool {
-    name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+/// Returns the nonce that a name in `stage/` stands for; what is none of ours stays.
+fn nonce_of(name: &str) -> Option<u128> {
+    let is_ours = name.len() == 32 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    is_ours.then(|| u128::from_str_radix(name, 16).ok()).flatten()
 }
 
 #[cfg(test)]

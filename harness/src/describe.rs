@@ -1,0 +1,272 @@
+//! What a run says in a report: its verdict, what is wrong, the calls and events around it, and the line that plays it again.
+
+use std::collections::BTreeMap;
+
+use reports::{CallEnd, Damage, EventKind, FaultRow, Finding, PlanInfo, PlanSize, RunInfo, Timeline, TimelineCall, TimelineEvent, Verdict};
+
+use crate::check::{Violation, Wrong};
+use crate::drive::FaultCount;
+use crate::history::{Answer, Call, KILLED, Op, Outcome, Read};
+use crate::runner::Run;
+use crate::scenario::{Action, Blow, Front, Scenario};
+
+/// Findings that are told one by one.
+const FINDINGS_MAX: usize = 20;
+/// Calls of a timeline.
+const CALLS_MAX: usize = 60;
+/// Events of a timeline.
+const EVENTS_MAX: usize = 40;
+
+/// The command that plays a run again. Shell words: a scenario's name has none that need quoting.
+#[must_use]
+pub fn replay_command(scenario: &str, engine: &str, seed: u64, front: Front) -> String {
+    let front = match front {
+        Front::Sim => " --front sim",
+        Front::Fuse => "",
+    };
+    format!("./ci/validate replay --scenario {scenario} --engine {engine} --seed {seed}{front}")
+}
+
+/// Violations by kind, with the first of each.
+#[must_use]
+pub fn damage(violations: &[Violation]) -> Vec<Damage> {
+    let mut kinds: BTreeMap<Wrong, Vec<&Violation>> = BTreeMap::new();
+    for violation in violations {
+        kinds.entry(violation.wrong).or_default().push(violation);
+    }
+    kinds
+        .into_iter()
+        .map(|(wrong, all)| Damage {
+            what: wrong.title().to_owned(),
+            count: all.len() as u64,
+            examples: all.iter().take(3).map(|violation| violation.detail.clone()).collect(),
+        })
+        .collect()
+}
+
+/// The verdict of a run: what was not decided, or was played without its faults, is not known to be sound.
+#[must_use]
+pub fn verdict(violations: &[Violation], unobserved: &[String]) -> Verdict {
+    if violations.iter().any(|violation| violation.wrong != Wrong::Unknown) {
+        Verdict::Damaged
+    } else if violations.is_empty() && unobserved.is_empty() {
+        Verdict::Sound
+    } else {
+        Verdict::Unknown
+    }
+}
+
+/// What a run says in a report.
+#[must_use]
+pub fn describe(scenario: &Scenario, engine: &str, seed: u64, front: Front, run: &Result<Run, String>) -> RunInfo {
+    let mut info = RunInfo {
+        scenario: scenario.name.clone(),
+        engine: engine.to_owned(),
+        seed,
+        verdict: Verdict::NotRun,
+        replay: replay_command(&scenario.name, engine, seed, front),
+        front: match front {
+            Front::Sim => "process",
+            Front::Fuse => "fuse",
+        }
+        .to_owned(),
+        ..RunInfo::default()
+    };
+    let run = match run {
+        Ok(run) => run,
+        Err(why) => {
+            info.error = Some(why.clone());
+            return info;
+        }
+    };
+    info.verdict = verdict(&run.violations, &run.unobserved);
+    if !run.unobserved.is_empty() {
+        info.error = Some(format!("nobody could notice {}, which the scenario is about", run.unobserved.join(", ")));
+    }
+    info.damage = damage(&run.violations);
+    count(&mut info, &run.calls);
+    info.faults = run.stats.faults.iter().map(|(name, count)| fault_row(scenario, name, count)).collect();
+    info.seconds = run.seconds;
+    info.hash = run.marks.map(|(hash, ..)| format!("{hash:016x}"));
+    if let Some(first) = run.violations.first() {
+        info.findings = run.violations.iter().take(FINDINGS_MAX).map(|violation| finding(violation, &run.calls)).collect();
+        info.timeline = Some(timeline(scenario, run, first, front));
+        info.plan = Some(PlanInfo { text: scenario.to_toml(), size: size(scenario, &run.calls), ..PlanInfo::default() });
+    }
+    info
+}
+
+fn count(info: &mut RunInfo, calls: &[Call]) {
+    for call in calls.iter().filter(|call| !call.last) {
+        let of = info.operations.entry(call.op.name().to_owned()).or_default();
+        match &call.outcome {
+            Outcome::Ok(_) => {
+                of.answered += 1;
+                info.answered += 1;
+                *info.by_host.entry(call.host.clone()).or_default() += 1;
+            }
+            Outcome::Fail(_) => {
+                of.failed += 1;
+                info.unanswered += 1;
+            }
+            _ => {
+                of.open += 1;
+                info.unanswered += 1;
+            }
+        }
+    }
+}
+
+fn fault_row(scenario: &Scenario, name: &str, count: &FaultCount) -> FaultRow {
+    FaultRow {
+        name: name.to_owned(),
+        planned: count.planned,
+        fired: count.fired,
+        observable: count.observable,
+        required: scenario.required().any(|required| required == name),
+        ..FaultRow::default()
+    }
+}
+
+/// How big a plan is.
+#[must_use]
+pub fn size(scenario: &Scenario, calls: &[Call]) -> PlanSize {
+    let faults = scenario.faults.len() + scenario.events.len() + scenario.local_locks.len();
+    PlanSize { hosts: scenario.hosts as u64, operations: calls.iter().filter(|call| !call.last).count() as u64, faults: faults as u64 }
+}
+
+fn finding(violation: &Violation, calls: &[Call]) -> Finding {
+    let call = calls.iter().find(|call| call.end == violation.at && call.op.subject().unwrap_or_default() == violation.subject);
+    Finding {
+        what: violation.wrong.title().to_owned(),
+        subject: violation.subject.clone(),
+        observed: violation.detail.clone(),
+        host: call.map(|call| call.host.clone()).unwrap_or_default(),
+        process: call.map(|call| call.process.clone()).unwrap_or_default(),
+        at_us: Some(violation.at),
+        ..Finding::default()
+    }
+}
+
+/// The calls on the subject of a violation, the last of them up to it, and what happened meanwhile.
+#[must_use]
+pub fn timeline(scenario: &Scenario, run: &Run, about: &Violation, front: Front) -> Timeline {
+    let concerns = |call: &&Call| about.subject.is_empty() || call.op.subject() == Some(&about.subject) || matches!(call.op, Op::Open);
+    let mut calls: Vec<&Call> = run.calls.iter().filter(concerns).filter(|call| call.start <= about.at).collect();
+    let left_out = run.calls.len().saturating_sub(CALLS_MAX.min(calls.len())) as u64;
+    calls.drain(..calls.len().saturating_sub(CALLS_MAX));
+    let from = calls.first().map_or(0, |call| call.start);
+    let shown = |call: &&Call| TimelineCall {
+        host: call.host.clone(),
+        process: call.process.clone(),
+        call: say_op(&call.op),
+        answer: say_outcome(&call.outcome),
+        end: match call.outcome {
+            Outcome::Ok(_) => CallEnd::Ok,
+            Outcome::Fail(_) => CallEnd::Fail,
+            Outcome::Info(_) => CallEnd::Info,
+            Outcome::Hung => CallEnd::Hung,
+            Outcome::Crashed(_) => CallEnd::Crashed,
+        },
+        start_us: call.start,
+        end_us: (!matches!(call.outcome, Outcome::Hung)).then_some(call.end),
+        wrong: call.end == about.at,
+        faults: call.faults.clone(),
+    };
+    Timeline {
+        subject: about.subject.clone(),
+        virtual_time: front == Front::Sim,
+        calls: calls.iter().map(shown).collect(),
+        events: events(scenario, from, about.at),
+        left_out,
+    }
+}
+
+/// The scenario's events between two times.
+fn events(scenario: &Scenario, from: u64, to: u64) -> Vec<TimelineEvent> {
+    let mut all = Vec::new();
+    for event in &scenario.events {
+        let (host, kind, text) = say_action(&event.action);
+        let mut at = event.at_ms * 1000;
+        while at <= to.min((scenario.seconds * 1e6) as u64) && all.len() < EVENTS_MAX {
+            if at >= from {
+                all.push(TimelineEvent { at_us: at, host: host.clone(), kind, text: text.clone(), ..TimelineEvent::default() });
+            }
+            match event.every_ms {
+                Some(every) if every > 0 => at += every * 1000,
+                _ => break,
+            }
+        }
+    }
+    all.sort_by_key(|event| event.at_us);
+    all
+}
+
+fn say_action(action: &Action) -> (Option<String>, EventKind, String) {
+    match action {
+        Action::Blow(Blow::Kill { host }) => (host.clone(), EventKind::Kill, "its processes are killed".to_owned()),
+        Action::Blow(Blow::KillOne) => (None, EventKind::Kill, "one process is killed".to_owned()),
+        Action::Blow(Blow::Pause { host, ms }) => (Some(host.clone()), EventKind::Other, format!("its processes stop for {ms} ms")),
+        Action::Blow(Blow::PauseOne { ms }) => (None, EventKind::Other, format!("one process stops for {ms} ms")),
+        Action::Blow(Blow::PowerCut { host }) => (Some(host.clone()), EventKind::PowerCut, "it loses power".to_owned()),
+        Action::Blow(Blow::PowerCutAll { host, .. }) => {
+            (Some(host.clone()), EventKind::PowerCut, "it and the server lose power".to_owned())
+        }
+        Action::Drive(command) => {
+            let text = serde_json::to_string(command).unwrap_or_default();
+            let host = serde_json::to_value(command).ok().and_then(|it| it.get("host").and_then(|host| host.as_str().map(str::to_owned)));
+            let kind = match command {
+                crate::control::Command::Restart { .. } => EventKind::Restart,
+                crate::control::Command::Cut { .. } => EventKind::Partition,
+                _ => EventKind::Other,
+            };
+            (host, kind, text)
+        }
+    }
+}
+
+/// A call in a few words.
+#[must_use]
+pub fn say_op(op: &Op) -> String {
+    let lives = |ttl_ms: &Option<u64>| ttl_ms.map_or_else(String::new, |ms| format!(" for {ms} ms"));
+    match op {
+        Op::Set { key, seq, ttl_ms, .. } => format!("set {key} = {seq}{}", lives(ttl_ms)),
+        Op::Add { key, seq, ttl_ms, .. } => format!("add {key} = {seq}{}", lives(ttl_ms)),
+        Op::Touch { key, ttl_ms } => format!("touch {key}{}", lives(ttl_ms)),
+        Op::Get { key } | Op::ReadCounter { key } => format!("get {key}"),
+        Op::Pop { key } => format!("pop {key}"),
+        Op::Delete { key } => format!("delete {key}"),
+        Op::Incr { key, delta } => format!("incr {key} by {delta}"),
+        Op::Push { queue, seq, .. } => format!("push {queue} {seq}"),
+        Op::Pull { queue } => format!("pull {queue}"),
+        Op::Batch { keys, seq, .. } => format!("set {} keys from {} = {seq}", keys.len(), keys.first().map_or("", String::as_str)),
+        Op::GetBatch { keys } => format!("get {} keys from {}", keys.len(), keys.first().map_or("", String::as_str)),
+        Op::Open | Op::Check | Op::Count | Op::Close => op.name().to_owned(),
+    }
+}
+
+fn say_read(read: &Read) -> String {
+    match read {
+        Read::Miss => "nothing".to_owned(),
+        Read::Value { writer, seq } => format!("{seq} of {writer}"),
+        Read::Damage(what) => format!("damage: {what}"),
+    }
+}
+
+/// An outcome in a few words.
+#[must_use]
+pub fn say_outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Ok(Answer::Done(true)) => "ok".to_owned(),
+        Outcome::Ok(Answer::Done(false)) => "no".to_owned(),
+        Outcome::Ok(Answer::Read(read)) => say_read(read),
+        Outcome::Ok(Answer::Reads(reads)) => reads.iter().map(say_read).collect::<Vec<_>>().join("; "),
+        Outcome::Ok(Answer::Number(number)) => number.map_or_else(|| "nothing".to_owned(), |number| number.to_string()),
+        Outcome::Ok(Answer::Findings(findings)) => format!("{} findings", findings.len()),
+        Outcome::Fail(error) => format!("failed: {error:.80}"),
+        Outcome::Info(error) if error == KILLED => "killed".to_owned(),
+        Outcome::Info(error) => format!("unknown: {error:.80}"),
+        Outcome::Crashed(how) => format!("crashed: {how:.80}"),
+        Outcome::Hung => "never".to_owned(),
+    }
+}

@@ -1,0 +1,88 @@
+//! A run in a file: what was played and what came of it, so that anybody can see it again.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::check::Wrong;
+use crate::engine::Engine;
+use crate::matrix::Stage;
+use crate::runner::Run;
+use crate::scenario::{Front, Scenario};
+
+/// One run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// Its engine.
+    pub engine: String,
+    /// Its seed.
+    pub seed: u64,
+    /// How the engine met the drive.
+    pub front: Front,
+    /// What was wrong, each kind once.
+    #[serde(default)]
+    pub verdict: Vec<Wrong>,
+    /// The hash of the history, where runs repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
+    /// The way in which the engine was broken on purpose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mutant: Option<String>,
+    /// Everything else.
+    pub scenario: Scenario,
+}
+
+/// The kinds of what is wrong with a run, each once.
+#[must_use]
+pub fn kinds(run: &Run) -> Vec<Wrong> {
+    let mut kinds: Vec<Wrong> = run.violations.iter().map(|violation| violation.wrong).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+impl Replay {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Says what is wrong with it.
+    pub fn load(path: &Path) -> Result<Replay, String> {
+        let text = std::fs::read_to_string(path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
+        let replay: Replay = toml::from_str(&text).map_err(|err| format!("{}: {err}", path.display()))?;
+        replay.scenario.validate().map_err(|err| format!("{}: {err}", path.display()))?;
+        Ok(replay)
+    }
+
+    /// Writes a file.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn save(&self, path: &Path) -> Result<(), String> {
+        let text = toml::to_string(self).map_err(|err| err.to_string())?;
+        let text = format!("# Play it again: harness replay {}\n{text}", path.display());
+        std::fs::write(path, text).map_err(|err| format!("cannot write {}: {err}", path.display()))
+    }
+
+    /// Plays it.
+    ///
+    /// # Errors
+    /// It cannot be run.
+    pub fn play(&self, stage: Stage<'_>, engine: &Engine) -> Result<Run, String> {
+        crate::mutants::with(self.mutant.as_deref(), || stage.play(&self.scenario, engine, self.seed))?
+    }
+
+    /// In what a run differs from what the file says; nothing where the file does not say.
+    #[must_use]
+    pub fn differs(&self, run: &Run) -> Option<String> {
+        let found = kinds(run);
+        if !self.verdict.is_empty() && self.verdict != found {
+            return Some(format!("{:?} was wrong, and now it is {found:?}", self.verdict));
+        }
+        let hash = run.marks.map(|(hash, ..)| format!("{hash:016x}"));
+        match (&self.hash, hash) {
+            (Some(then), Some(now)) if *then != now => Some(format!("the history was {then}, and now it is {now}")),
+            _ => None,
+        }
+    }
+}
