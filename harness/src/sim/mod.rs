@@ -223,13 +223,7 @@ impl World<'_> {
         while self.sched.now() < end || !self.healed.load(Ordering::SeqCst) {
             life += 1;
             let name = format!("{}.{}.{life}", self.hosts[seat.host], number % self.scenario.procs);
-            let who = Who {
-                task,
-                host: seat.host,
-                name,
-                paused_until: Arc::clone(&seat.paused_until),
-                died_at: Arc::clone(&seat.died_at),
-            };
+            let who = Who { task, host: seat.host, name, paused_until: Arc::clone(&seat.paused_until), died_at: Arc::clone(&seat.died_at) };
             self.live(&who, seat, &mut rng, end, &mut calls);
             if self.sched.now() >= end && self.healed.load(Ordering::SeqCst) {
                 break;
