@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from diskcache_rs import Cache, Timeout
+from diskcache_rs import Cache, FanoutCache, Timeout, fanout
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
@@ -224,3 +224,72 @@ def test_a_killed_writer_loses_nothing_acknowledged_and_blocks_nobody(cache: Cac
             value = cache[key]
             assert value == value[: len(value) // 5000] * 5000
     assert [str(found.message) for found in cache.check()] == []
+
+
+def test_a_child_that_is_forked_in_a_transaction_is_not_in_it(make: Callable[..., Cache]) -> None:
+    """It believed so, and its own transactions would have begun nothing: their parts took effect one by one."""
+    cache = make(timeout=0.2)
+    with cache.transact():
+        cache["a"] = 1
+
+        def work(_: int) -> None:
+            assert cache.get("a") is None
+            with pytest.raises(Timeout), cache.transact():
+                pytest.fail("it is the parent's turn")
+
+        run_in_children(1, work)
+    assert cache["a"] == 1
+
+
+def test_a_child_that_is_forked_while_a_thread_counts_what_was_dropped_can_count_too(tmp_path: Path) -> None:
+    cache = FanoutCache(tmp_path / "fanout", shards=1)
+    counting = threading.Event()
+
+    def count() -> None:
+        with fanout._counting:
+            counting.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    assert counting.wait(10)
+
+    def work(_: int) -> None:
+        signal.alarm(20)
+        cache._note_dropped("set", Timeout("late"))
+        assert cache._dropped == {"set": 1}
+
+    run_in_children(1, work)
+    thread.join()
+
+
+PROGRAM_THAT_ENDS = """
+import atexit, sys, threading, time
+from diskcache_rs import Cache, FanoutCache, Lock
+cache, fanout = Cache(sys.argv[1]), FanoutCache(sys.argv[1] + "-fanout")
+lock = Lock(cache, "lock", lease=0.3)
+lock.acquire()
+
+def work(number):
+    turn = 0
+    while True:
+        turn += 1
+        cache.set((number, turn % 100), b"x" * (turn % 3000))
+        fanout[turn % 50] = turn
+        cache.set_many({"a": b"y" * 100_000, "b": turn})
+
+atexit.register(cache.set, "late", 1)
+for number in range(4):
+    threading.Thread(target=work, args=(number,), daemon=True).start()
+time.sleep(0.5)
+print("done")
+"""
+
+
+def test_a_program_that_ends_amid_the_work_of_threads_ends_without_a_word(make: Callable[..., Cache], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PROGRAM_THAT_ENDS, str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    cache = make()
+    assert cache["late"] == 1
+    assert cache.check() == []

@@ -285,20 +285,20 @@ class Cache(CacheBase):
             yield
             return
         self._begin(retry)
-        self._local.is_in_transaction = True
+        self._local.transaction_of = os.getpid()
         try:
             yield
         except BaseException:
-            self._local.is_in_transaction = False
+            self._local.transaction_of = None
             self._rollback()
             raise
-        self._local.is_in_transaction = False
+        self._local.transaction_of = None
         self._commit()
 
     @property
     def _is_in_transaction(self) -> bool:
-        """Whether this thread has a transaction open through this object."""
-        return getattr(self._local, "is_in_transaction", False)
+        """Whether this thread has a transaction open through this object; that of a forked child's parent is not the child's."""
+        return getattr(self._local, "transaction_of", None) == os.getpid()
 
     def push(
         self,

@@ -70,7 +70,8 @@ class AsyncCache:
             raise TypeError("a cache that is open already takes no further arguments")
         self._open = functools.partial(self.sync_type, directory, *args, **options)
         self._try_get = inline_get(self._sync)
-        self._opening = threading.Lock()
+        # With the process that made it: a forked child must not wait for a thread of its parent.
+        self._opening = (os.getpid(), threading.Lock())
         # A transaction belongs to a thread, so each has one of its own, and with it the calls of its task.
         self._transactions: dict[asyncio.Task[Any] | None, Executor] = {}
 
@@ -82,7 +83,9 @@ class AsyncCache:
         True
         """
         if self._sync is None:
-            with self._opening:
+            if self._opening[0] != os.getpid():
+                self._opening = (os.getpid(), threading.Lock())
+            with self._opening[1]:
                 if self._sync is None:
                     opened = self._open()
                     self._try_get = inline_get(opened)

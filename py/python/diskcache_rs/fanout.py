@@ -31,6 +31,10 @@ else:
 
 _log = logging.getLogger("diskcache_rs")
 
+# Held while what was dropped is counted. A child that is forked meanwhile must not find it held by a thread that it has not.
+_counting = threading.Lock()
+os.register_at_fork(before=_counting.acquire, after_in_parent=_counting.release, after_in_child=_counting.release)
+
 # What `Cache` takes beside the settings, and so is pickled with the cache.
 _OPTIONS = ("durability", "max_staleness", "profile", "read_only")
 
@@ -105,7 +109,6 @@ class FanoutCache(FanoutBase):
         self._disk = disk
         self._options = {name: settings[name] for name in _OPTIONS if name in settings}
         self._dropped: Counter[str] = Counter()
-        self._lock = threading.Lock()
         self._caches: dict[str, Cache] = {}
         self._deques: dict[str, Deque] = {}
         self._indexes: dict[str, Index] = {}
@@ -140,7 +143,7 @@ class FanoutCache(FanoutBase):
         return self._shards[self._hash(key) % self._count]
 
     def _note_dropped(self, verb: str, error: BaseException, count: int = 1) -> None:
-        with self._lock:
+        with _counting:
             is_first = not self._dropped
             self._dropped[verb] += count
         if is_first:
@@ -389,7 +392,7 @@ class FanoutCache(FanoutBase):
         {}
         """
         counts = [shard.stats(enable, reset) for shard in self._shards]
-        with self._lock:
+        with _counting:
             dropped = dict(self._dropped)
             if reset:
                 self._dropped.clear()
