@@ -215,6 +215,13 @@ impl Call {
     }
 }
 
+/// Microseconds since 1970 by this machine's clock.
+#[must_use]
+pub fn wall_now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
 /// One line of a written history.
 #[derive(Serialize, Deserialize)]
 struct Line {

@@ -13,7 +13,7 @@ use crate::daemon::{Daemon, host_names};
 use crate::drive::Plan;
 use crate::drive::rng::Rng;
 use crate::engine::{Engine, Python, Worker};
-use crate::history::{Answer, Call, Op, Outcome, Read};
+use crate::history::{self, Answer, Call, Op, Outcome, Read};
 use crate::scenario::{Action, Blow, Scenario};
 use crate::workload::Generator;
 
@@ -105,7 +105,7 @@ pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
         scenario,
         engine,
         began: Instant::now(),
-        began_wall: wall_now(),
+        began_wall: history::wall_now(),
         calls: Mutex::new(Vec::new()),
         stop: AtomicBool::new(false),
         lives: AtomicU64::new(0),
@@ -142,12 +142,6 @@ pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
     save(&dir, &calls)?;
     let leftovers = leftovers(&calls);
     Ok(Run { calls, violations, unobserved, stats, marks: None, seconds: started.elapsed().as_secs_f64(), leftovers })
-}
-
-/// Microseconds since 1970.
-fn wall_now() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
 }
 
 /// A fault's window counts from when the workers began; the drive has been up for longer.

@@ -115,6 +115,14 @@ pub struct Violation {
     pub at: u64,
 }
 
+impl Violation {
+    /// One that is about no key, and that showed when the run was over.
+    #[must_use]
+    pub fn of_run(wrong: Wrong, detail: String) -> Violation {
+        Violation { wrong, detail, subject: String::new(), at: u64::MAX }
+    }
+}
+
 /// What counts as wrong in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {

@@ -66,7 +66,7 @@ pub(super) fn late(calls: &[Call], timeout: Duration, times: &Times) -> Vec<Viol
         .filter(|call| call.end - call.start > longest && !times.excuses(call))
         .map(|call| {
             let (took, limit) = ((call.end - call.start) as f64 / 1e6, timeout.as_secs_f64());
-            Violation { wrong: Wrong::Hung, detail: format!("{}: took {took:.1} s, with a timeout of {limit} s", at(call)) }
+            Violation::of_run(Wrong::Hung, format!("{}: took {took:.1} s, with a timeout of {limit} s", at(call)))
         })
         .collect()
 }
@@ -85,7 +85,7 @@ pub(super) fn errors(calls: &[Call], faulty: bool, times: &Times) -> Vec<Violati
             continue;
         }
         let why = if excused { "an error that callers cannot expect" } else { "an error with nothing wrong" };
-        found.push(Violation { wrong: Wrong::Unreadable, detail: format!("{}: {why}: {text}", at(call)) });
+        found.push(Violation::of_run(Wrong::Unreadable, format!("{}: {why}: {text}", at(call))));
     }
     found
 }
@@ -103,8 +103,7 @@ pub(super) fn starved(calls: &[Call], hosts: &[String], span: (u64, u64)) -> Vec
             let from = span.0 + part as u64 * third;
             let mine = |call: &&Call| call.host == *host && !call.last && writes(call) && call.answer().is_some();
             if !calls.iter().filter(mine).any(|call| (from..from + third).contains(&call.end)) {
-                found
-                    .push(Violation { wrong: Wrong::NoProgress, detail: format!("{host}: no write was acknowledged in the {name} third") });
+                found.push(Violation::of_run(Wrong::NoProgress, format!("{host}: no write was acknowledged in the {name} third")));
             }
         }
     }
@@ -131,7 +130,8 @@ mod tests {
 
     fn call(start: u64, end: u64, outcome: Outcome) -> Call {
         let op = Op::Incr { key: "count/0".to_owned(), delta: 1 };
-        Call { host: "a".to_owned(), process: "a.1".to_owned(), op, start, end, outcome, last: false }
+        let (host, process) = ("a".to_owned(), "a.1".to_owned());
+        Call { host, process, op, start, end, wall: (start, end), outcome, faults: Vec::new(), last: false }
     }
 
     #[test]

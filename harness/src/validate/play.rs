@@ -13,7 +13,7 @@ use super::{Fault, Outcomes, Place, Plan};
 use crate::check::{self, Violation, Wrong};
 use crate::drive::rng::Rng;
 use crate::engine::{Engine, Python, WORKER, Worker};
-use crate::history::{Answer, Call, Op, Outcome, Read};
+use crate::history::{self, Answer, Call, Op, Outcome, Read};
 use crate::workload::{Generator, Workload};
 
 /// A call without an answer for so much longer than its timeout hangs; its process is given up.
@@ -186,7 +186,10 @@ impl Play<'_> {
     }
 
     fn record(&self, host: &str, worker: &Worker, op: Op, start: u64, outcome: Outcome, last: bool) {
-        let call = Call { host: host.to_owned(), process: worker.name().to_owned(), op, start, end: self.now(), outcome, last };
+        let (host, process, end) = (host.to_owned(), worker.name().to_owned(), self.now());
+        let wall_end = history::wall_now();
+        let wall = (wall_end.saturating_sub(end - start), wall_end);
+        let call = Call { host, process, op, start, end, wall, outcome, faults: Vec::new(), last };
         guard(&self.calls).push(call);
     }
 
@@ -395,7 +398,7 @@ impl Play<'_> {
         let mut calls = self.calls.into_inner().unwrap_or_else(PoisonError::into_inner);
         calls.sort_by_key(|call| call.start);
         let hosts: Vec<String> = self.plan.places.iter().map(|place| place.host.clone()).collect();
-        let mut violations = check::check(&calls, &hosts);
+        let mut violations = check::check(&calls, &check::Rules { hosts: hosts.clone(), ..check::Rules::default() });
         let timeout = self.deadline.saturating_sub(HANGS);
         violations.extend(judge::late(&calls, timeout, times));
         // Others say "database is locked" where they like; that is their promise.
@@ -412,7 +415,7 @@ impl Play<'_> {
             for (process, after) in &recoveries {
                 if after.is_none() {
                     let detail = format!("{process} did not write again within {} s after the fault", RECOVERY.as_secs());
-                    violations.push(Violation { wrong: Wrong::NoProgress, detail });
+                    violations.push(Violation::of_run(Wrong::NoProgress, detail));
                 }
             }
         }
