@@ -17,7 +17,7 @@ import pytest
 from test_processes import run_in_children
 
 import diskcache_rs
-from diskcache_rs import Averager, BoundedSemaphore, Cache, FanoutCache, Lock, LockLost, RLock, _lease, barrier, throttle
+from diskcache_rs import Averager, BoundedSemaphore, Cache, FanoutCache, Lock, LockLost, RLock, _lease, _retry, barrier, throttle
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
@@ -95,7 +95,7 @@ def test_a_semaphore_never_has_more_holders_than_slots_and_fills_them(drive: Cac
                 assert inside <= 2
                 time.sleep(0.01)
                 # (A transaction on a network drive may have to be run again.)
-                _lease.atomically(drive, lambda inside=inside: drive.set("most", max(drive["most"], inside)))  # type: ignore[misc]
+                _retry.atomically(drive, lambda inside=inside: drive.set("most", max(drive["most"], inside)))  # type: ignore[misc]
                 drive.decr("inside")
 
     run_in_children(4, work)
@@ -321,14 +321,14 @@ def test_waiters_rest_longer_where_a_look_takes_longer(monkeypatch: pytest.Monke
     clock, rests = [0.0], []
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", rests.append)
-    monkeypatch.setattr(_lease.random, "uniform", lambda low, high: 1.0)
-    local = _lease.Backoff()
+    monkeypatch.setattr(_retry.random, "uniform", lambda low, high: 1.0)
+    local = _retry.Backoff()
     for _ in range(20):
         local.rest()
     assert rests[0] == 0.001
     assert rests == sorted(rests)
     assert rests[-1] == 0.05
-    network = _lease.Backoff()
+    network = _retry.Backoff()
     rests.clear()
     for _ in range(20):
         clock[0] += 0.02

@@ -18,16 +18,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import random
 import secrets
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from ._exceptions import OutcomeUnknown, Timeout, TransactionConflict
-
-_T = TypeVar("_T")
+from ._exceptions import OutcomeUnknown, Timeout
+from ._retry import settled
 
 LEASE = 30.0
 # The part of a lease that its holder believes in, and how often it renews it within one.
@@ -142,46 +139,6 @@ class Watch:
             return False
         beat, since = self._seen.get(entry.nonce, (None, 0.0))
         return is_gone(entry) or (beat == entry.beat and now() - since > entry.lease)
-
-
-class Backoff:
-    """Rests between looks: a millisecond at first, then longer, and never shorter than several looks take.
-
-    So a waiter on a network drive, whose look is a round trip, spends most of its time resting, and many waiters do not add up.
-    """
-
-    def __init__(self, ceiling: float = 0.05) -> None:
-        self._pause, self._ceiling = 0.001, ceiling
-        self._woke = time.monotonic()
-
-    def rest(self) -> None:
-        """Sleep."""
-        look = time.monotonic() - self._woke
-        pause = max(self._pause, 4 * look)
-        time.sleep(pause * random.uniform(0.5, 1.0))
-        self._pause = min(max(self._ceiling, 8 * look), self._pause * 1.5)
-        self._woke = time.monotonic()
-
-
-def atomically(cache: Any, step: Callable[[], _T]) -> _T:
-    """Run `step` in a transaction, again if that lost its hold to another host."""
-    backoff = Backoff()
-    while True:
-        try:
-            with cache.transact(retry=True):
-                return step()
-        except TransactionConflict:
-            backoff.rest()
-
-
-def settled(cache: Any, step: Callable[[], _T]) -> _T:
-    """As `atomically`, and again if the outcome is unknown, for a `step` that finds out what it did before."""
-    backoff = Backoff()
-    while True:
-        try:
-            return atomically(cache, step)
-        except OutcomeUnknown:
-            backoff.rest()
 
 
 class Hold:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ._cache import Cache
 from ._constants import ENOVAL, MODE_BINARY, MODE_PICKLE, MODE_RAW, MODE_TEXT, UNKNOWN
 from ._disk import Disk, StoredRow
-from ._lease import atomically
+from ._retry import atomically
 
 CHUNK = 1 << 20
 # How many rows, and how many bytes, are written in one transaction (of 16 MiB at most, of which one value may take 8).
