@@ -368,3 +368,22 @@ fn a_look_at_a_queue_that_never_waits_finds_what_one_that_may_wait_finds_or_says
         looks(false);
     });
 }
+
+/// Whoever opens a cache replays what no checkpoint covers: ten thousand entries took as long to open as a million.
+#[test]
+fn a_local_cache_leaves_a_checkpoint_when_it_is_closed_if_much_would_be_replayed() {
+    for (entries, leaves) in [(100, false), (3000, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Cache::open(dir.path(), options(ProfileOverride::Local)).unwrap();
+        let cache = open();
+        for i in 0..entries {
+            cache.set(NumberKey::int(i).as_ref(), Put::text("v")).unwrap();
+        }
+        cache.close().unwrap();
+        let runs = std::fs::read_dir(dir.path().join("run")).map_or(0, Iterator::count);
+        assert_eq!(runs > 0, leaves, "{runs} index runs for {entries} entries");
+        let again = open();
+        assert_eq!(again.len().unwrap(), u64::try_from(entries).unwrap());
+        assert!((0..entries).all(|i| again.get(NumberKey::int(i).as_ref()).unwrap().is_some()));
+    }
+}

@@ -38,6 +38,9 @@ const FOLD_LEN: u64 = 4 << 20;
 const FOLD_LIVE_MAX: u64 = 90;
 /// In shared mode a process that closes after this many commits leaves a checkpoint.
 const CLOSE_CHECKPOINT_COMMITS: u64 = 16;
+/// In local mode one that leaves so many changed entries, or so many bytes of the log, to be replayed: a millisecond's work, about.
+const CLOSE_CHECKPOINT_ENTRIES: usize = 2048;
+const CLOSE_CHECKPOINT_LEN: u64 = 4 << 20;
 /// On network drives a file that others may still be reading stays this long.
 const RETIRED_GRACE: Duration = Duration::from_secs(60);
 
@@ -288,13 +291,18 @@ impl Engine {
         }
     }
 
-    /// Leaves a checkpoint behind where many commits would else be read one by one by whoever opens the cache next (network drives).
+    /// Leaves a checkpoint behind where much would else be replayed by whoever opens the cache next.
     pub(crate) fn checkpoint_at_close(&self) {
-        let commits = {
+        let is_much = {
             let state = read(&self.state);
-            state.position.saturating_sub(state.covered)
+            let tail = state.position.saturating_sub(state.covered);
+            if self.is_local() {
+                state.delta.len() >= CLOSE_CHECKPOINT_ENTRIES || tail >= CLOSE_CHECKPOINT_LEN
+            } else {
+                tail >= CLOSE_CHECKPOINT_COMMITS
+            }
         };
-        if !self.is_local() && commits >= CLOSE_CHECKPOINT_COMMITS {
+        if is_much {
             let turn = self.take_turn();
             // It saves others time, no more: closing does not fail for it.
             if turn.is_some() && self.checkpoint(self.deadline()).and_then(|()| self.name_checkpoint()).is_err() {
@@ -306,6 +314,9 @@ impl Engine {
     /// Makes the newest commit name the newest checkpoint: who opens the cache is led there by the newest commit, and a checkpoint cannot name
     /// itself (another may have come first). Not where somebody wrote since, whose commit names it or will.
     fn name_checkpoint(&self) -> Result<()> {
+        if self.is_local() {
+            return Ok(()); // the page of shared memory names it
+        }
         let is_newest = {
             let state = read(&self.state);
             state.checkpoint_at + 1 == state.position

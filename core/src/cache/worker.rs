@@ -105,6 +105,12 @@ fn work(engine: &Engine) {
 }
 
 impl Engine {
+    /// Returns whether a write would have to see to maintenance: some is due, and no thread is at it, or writers are too far ahead of that.
+    #[inline]
+    pub(crate) fn wants_maintenance(&self) -> bool {
+        self.maintenance.is_due() && (!self.worker.running.load(Ordering::Acquire) || self.is_far_behind())
+    }
+
     /// Has the thread do what is due, if there is one. A writer that is far ahead of it waits: as long as the thread is at work (it would
     /// do that work itself else), but only a moment while the thread waits for another process, which may be stopped.
     pub(crate) fn maintain_beside(&self, deadline: Deadline) -> bool {

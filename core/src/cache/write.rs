@@ -156,10 +156,14 @@ impl Engine {
         if let Some(result) = self.apply_in_transaction(body) {
             return result;
         }
-        let committed = if locked.take_over() { self.commit_exclusive(body, deadline) } else { self.commit(body, deadline) };
+        let tries = locked.take_over();
+        let committed = if tries { self.commit_exclusive(body, deadline) } else { self.commit(body, deadline) };
         let Committed { outcomes, .. } = committed?;
         self.tidy(&outcomes);
-        self.after_write(deadline);
+        // Who only tries does not wait for the thread either: the next one to write does.
+        if !(tries && self.maintenance.is_due() && self.worker.start()) {
+            self.after_write(deadline);
+        }
         Ok(outcomes)
     }
 
@@ -245,7 +249,7 @@ macro_rules! both {
         pub fn $try_name(&self, $($arg: $type),*) -> Result<Attempt<$out>> {
             let $engine = self.engine()?;
             $engine.check_writable()?;
-            if $engine.maintenance.is_due() || !$engine.try_lock()? {
+            if $engine.wants_maintenance() || !$engine.try_lock()? {
                 return Ok(Attempt::WouldBlock);
             }
             let ($deadline, $locked) = (Deadline::NEVER, Unlock { engine: $engine, locked: Cell::new(true) });

@@ -130,7 +130,7 @@ impl Delta {
     #[inline]
     pub fn put_with(&mut self, hash: u64, new: EntryRef<'_>, value: Option<&[u8]>) -> Option<Entry> {
         let Some(i) = self.find(hash, new.key) else {
-            self.insert(Cell::new(hash, &new, value));
+            self.insert(hash, Hold::Changed, &new, value);
             return None;
         };
         self.unview(i);
@@ -150,10 +150,8 @@ impl Delta {
         if e.entry.tombstone || self.find(hash, e.key).is_some() {
             return;
         }
-        let mut cell = Cell::new(hash, &e, value);
-        cell.hold = Hold::Copied;
         self.copies += 1;
-        self.insert(cell);
+        self.insert(hash, Hold::Copied, &e, value);
         self.limit_copies(COPIES_MAX);
     }
 
@@ -193,11 +191,12 @@ impl Delta {
                 }
             }
         }
-        for cell in newer.cells.into_iter().filter(|cell| cell.hold == Hold::Changed) {
+        for cell in newer.cells.iter().filter(|cell| cell.hold == Hold::Changed) {
             if let Some(i) = self.find(cell.hash, cell.key()) {
                 self.give_up(i);
             }
-            self.insert(cell);
+            let value = Row(cell).value().map(|(_, bytes)| bytes);
+            self.insert(cell.hash, Hold::Changed, &cell.as_ref(), value);
         }
         self.limit_copies(COPIES_MAX);
     }
@@ -226,17 +225,15 @@ impl Delta {
         entry
     }
 
-    fn insert(&mut self, cell: Cell) {
-        let hash = cell.hash;
+    fn insert(&mut self, hash: u64, hold: Hold, new: &EntryRef<'_>, value: Option<&[u8]>) {
+        let i = self.free.pop().unwrap_or_else(|| {
+            self.cells.push(Cell::free_one());
+            u32::try_from(self.cells.len() - 1).expect("a delta is flushed long before")
+        });
+        let cell = &mut self.cells[i as usize];
+        cell.fill(hash, hold, new, value);
         self.far += cell.far_len();
         self.tombstones += usize::from(cell.is_tombstone());
-        let i = if let Some(i) = self.free.pop() {
-            self.cells[i as usize] = cell;
-            i
-        } else {
-            self.cells.push(cell);
-            u32::try_from(self.cells.len() - 1).expect("a delta is flushed long before")
-        };
         self.table.insert(hash, i);
         self.view(i);
     }

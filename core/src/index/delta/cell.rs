@@ -57,28 +57,38 @@ impl Clone for Cell {
 }
 
 impl Cell {
-    /// Makes one that holds what changed.
-    pub(super) fn new(hash: u64, new: &EntryRef<'_>, value: Option<&[u8]>) -> Self {
-        let mut cell = Self {
-            hash,
-            expire_time: new.entry.expire_time,
+    /// Makes a free one.
+    pub(super) const fn free_one() -> Self {
+        Self {
+            hash: 0,
+            expire_time: f64::INFINITY,
             key_len: 0,
             tag_len: 0,
             value_len: ELSEWHERE,
-            class: new.key.class,
-            shape: new.key.shape,
+            class: KeyClass::Bytes,
+            shape: KeyShape::Plain,
             tag: None,
-            kind: new.entry.value.kind,
-            hold: Hold::Changed,
+            kind: ValueKind::Null,
+            hold: Hold::Free,
             used: AtomicBool::new(false),
             is_far: false,
             near: [0; ROOM],
-            entry: new.entry,
+            entry: Entry::tombstone(0),
             far: None,
-        };
-        cell.name(new);
-        cell.keep(value);
-        cell
+        }
+    }
+
+    /// Lets a free one hold an entry. (In its place: a cell is too large to be handed around.)
+    pub(super) fn fill(&mut self, hash: u64, hold: Hold, new: &EntryRef<'_>, value: Option<&[u8]>) {
+        self.hash = hash;
+        self.hold = hold;
+        *self.used.get_mut() = false;
+        self.class = new.key.class;
+        self.shape = new.key.shape;
+        self.entry = new.entry;
+        self.name(new);
+        self.keep(value);
+        self.sum_up();
     }
 
     /// Takes key and tag.
