@@ -161,7 +161,11 @@ pub fn carry_out(drive: &mut Drive, command: Command) -> Result<Answer, String> 
     let mut answer = Answer::default();
     match command {
         Command::Ping | Command::Quit => {}
-        Command::Fault { fault } => drive.add_fault(*fault)?,
+        Command::Fault { fault } => {
+            drive.add_fault(*fault)?;
+            // One whose time is now happens now.
+            drive.tick();
+        }
         Command::Heal => drive.heal(),
         Command::Restart { loss: lost } => {
             let done = drive.restart(loss(&lost)?);

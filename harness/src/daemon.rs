@@ -38,6 +38,14 @@ pub fn host_names(count: usize) -> Vec<String> {
     (0..count.min(26)).map(|number| format!("host-{}", char::from(b'a' + number as u8))).collect()
 }
 
+/// The control socket of a drive that is mounted at a place, unless it was given another.
+#[must_use]
+pub fn control_socket(dir: &Path) -> PathBuf {
+    let mut name = dir.as_os_str().to_owned();
+    name.push(".control");
+    name.into()
+}
+
 /// Mounts, serves until told to quit, unmounts.
 ///
 /// # Errors
@@ -48,6 +56,12 @@ pub fn run(options: &MountOptions) -> Result<(), String> {
     for fault in &options.plan.faults {
         drive.add_fault(fault.clone())?;
     }
+    let socket = &options.control;
+    if control::Client::connect(socket, Duration::from_secs(1)).is_ok() {
+        return Err(format!("a drive answers at {} already; `harness unmount` takes it down", socket.display()));
+    }
+    // That of a drive that was killed.
+    let _ = std::fs::remove_file(socket);
     let drive = Arc::new(Mutex::new(drive));
     let mounted = mount_all(&drive, &options.dir, options.longest).map_err(|err| err.to_string())?;
     let (end, ended) = mpsc::channel::<()>();
@@ -58,7 +72,7 @@ pub fn run(options: &MountOptions) -> Result<(), String> {
             let _ = end.send(());
         }
     };
-    control::serve(&options.control, &drive, quit).map_err(|err| format!("cannot make the control socket: {err}"))?;
+    control::serve(socket, &drive, quit).map_err(|err| format!("cannot make the control socket {}: {err}", socket.display()))?;
     if options.until_stdin_ends {
         std::thread::spawn(move || {
             let mut rest = Vec::new();

@@ -1,5 +1,6 @@
 //! The command line: what the commands share, and one file for each group of them.
 
+mod drive;
 mod mount;
 mod play;
 mod run;
@@ -33,6 +34,10 @@ enum Task {
     /// Show scenarios and engines
     List,
     Mount(mount::MountArgs),
+    Unmount(mount::UnmountArgs),
+    Inject(drive::InjectArgs),
+    Stats(drive::StatsArgs),
+    Faults(drive::FaultsArgs),
     Validate(validate::ValidateArgs),
 }
 
@@ -107,11 +112,6 @@ fn list() -> Result<ExitCode, String> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_toml<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
-    let text = std::fs::read_to_string(path).map_err(|err| format!("cannot read {}: {err}", path.display()))?;
-    toml::from_str(&text).map_err(|err| format!("{}: {err}", path.display()))
-}
-
 /// Runs the program.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -122,6 +122,10 @@ pub fn main() -> ExitCode {
         Task::Soak(args) => args.run(),
         Task::List => list(),
         Task::Mount(args) => args.run(),
+        Task::Unmount(args) => args.run(),
+        Task::Inject(args) => args.run(),
+        Task::Stats(args) => args.run(),
+        Task::Faults(args) => args.run(),
         Task::Validate(args) => args.run(),
     };
     match answer {

@@ -108,8 +108,23 @@ pub fn connection(point: &Path) -> Option<u32> {
         let mut fields = line.split(' ');
         let device = fields.nth(2)?;
         let place = fields.nth(1)?;
-        (place == wanted && line.contains(" simdrive-")).then(|| device.split_once(':')?.1.parse().ok())?
+        (unescaped(place).to_str() == Some(wanted) && line.contains(" simdrive-")).then(|| device.split_once(':')?.1.parse().ok())?
     })
+}
+
+/// The mounts of simulated drives in a folder.
+#[must_use]
+pub fn mounts_under(dir: &Path) -> Vec<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let drives = mounts.lines().filter(|line| line.contains(" simdrive-"));
+    let points = drives.filter_map(|line| line.split(' ').nth(4)).map(unescaped);
+    points.filter(|point| point.parent() == Some(dir)).collect()
+}
+
+/// A path as mountinfo writes it: blanks and backslashes are octal there.
+fn unescaped(text: &str) -> PathBuf {
+    let plain = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    plain.iter().fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain)).into()
 }
 
 /// Takes a mount down by force: cuts its connection, so that every caller gets an error, and detaches it.
