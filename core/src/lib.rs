@@ -10,6 +10,7 @@ pub mod chance;
 pub mod clock;
 pub mod codec;
 mod compaction;
+pub mod doctor;
 pub mod error;
 mod eviction;
 pub mod fork;

@@ -5,6 +5,7 @@ pub mod cli;
 pub mod control;
 pub mod daemon;
 pub mod describe;
+pub mod doctor;
 pub mod drive;
 pub mod engine;
 pub mod fuse;

@@ -8,6 +8,7 @@ mod base;
 mod beside;
 mod bulk;
 mod disk;
+mod doctor;
 mod engine;
 mod error;
 mod fanout;
@@ -28,6 +29,8 @@ use pyo3::prelude::*;
 mod native {
     #[pymodule_export]
     use super::base::CacheBase;
+    #[pymodule_export]
+    use super::doctor::examine_drive;
     #[pymodule_export]
     use super::fanout::FanoutBase;
     #[pymodule_export]

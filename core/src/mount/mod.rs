@@ -83,16 +83,23 @@ impl Profile {
 /// When no directory above the path can be looked at, or `InvalidInput` for a bad override.
 pub fn detect(path: &Path) -> io::Result<Profile> {
     let path = existing(path)?;
-    let id = rustix::fs::statx(CWD, &path, AtFlags::empty(), StatxFlags::MNT_ID)
-        .ok()
-        .filter(|statx| StatxFlags::from_bits_retain(statx.stx_mask).contains(StatxFlags::MNT_ID))
-        .map(|statx| statx.stx_mnt_id);
+    let id = mount_id(&path);
     // Without /proc the drive's magic number still says much.
     let mounts = read_mounts().unwrap_or_default();
     let magic = rustix::fs::statfs(&path).ok().and_then(|statfs| table::name_of_magic(statfs.f_type));
     let forced = std::env::var_os(PROFILE_VARIABLE);
     let forced = forced.as_ref().map(|value| value.to_string_lossy());
     detect_in(&mounts, &path, id, magic, forced.as_deref())
+}
+
+/// Returns the options of the mount that a path is on, as the kernel lists them; none where it does not.
+///
+/// # Errors
+/// When no directory above the path can be looked at.
+pub fn options(path: &Path) -> io::Result<Vec<String>> {
+    let path = existing(path)?;
+    let mounts = read_mounts().unwrap_or_default();
+    Ok(mountinfo::find(&mounts, &path, mount_id(&path)).map(|mount| mount.options).unwrap_or_default())
 }
 
 /// As [`detect`], for a path without symbolic links: from the text of `/proc/self/mountinfo`, the path's mount id and the type that
@@ -112,6 +119,13 @@ pub fn detect_in(mounts: &str, path: &Path, id: Option<u64>, magic: Option<&str>
         force(&mut profile, forced)?;
     }
     Ok(profile)
+}
+
+fn mount_id(path: &Path) -> Option<u64> {
+    rustix::fs::statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID)
+        .ok()
+        .filter(|statx| StatxFlags::from_bits_retain(statx.stx_mask).contains(StatxFlags::MNT_ID))
+        .map(|statx| statx.stx_mnt_id)
 }
 
 fn force(profile: &mut Profile, forced: &str) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The command line: what the commands share, and one file for each group of them.
 
+mod doctor;
 mod drive;
 mod mount;
 mod play;
@@ -39,6 +40,7 @@ enum Task {
     Stats(drive::StatsArgs),
     Faults(drive::FaultsArgs),
     Validate(validate::ValidateArgs),
+    Doctor(doctor::DoctorArgs),
 }
 
 /// What every command that runs engines needs
@@ -127,6 +129,7 @@ pub fn main() -> ExitCode {
         Task::Stats(args) => args.run(),
         Task::Faults(args) => args.run(),
         Task::Validate(args) => args.run(),
+        Task::Doctor(args) => args.run(),
     };
     match answer {
         Ok(code) => code,

@@ -7,9 +7,10 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use reports::Verdict;
-use reports::mounts::{MountInfo, MountReport, MountRun};
+use reports::mounts::{MountReport, MountRun};
 
 use super::engines;
+use crate::doctor;
 use crate::engine::{Engine, Python};
 use crate::validate::{self, Fault, Hook, Place, Plan};
 
@@ -91,8 +92,10 @@ impl ValidateArgs {
         let versions = self.versions(&plan)?;
         let all: Vec<&Place> = plan.places.iter().chain(&plan.cold).collect();
         validate::same_share(&all)?;
-        let mount = describe_drive(&plan);
-        println!("{}: {}", mount.name, mount.title);
+        let peer = plan.places.get(1).map(|place| place.dir.as_path());
+        let examination = doctor::examine(&plan.places[0].dir, peer, Duration::from_secs(180))?;
+        println!("{examination}");
+        let mount = doctor::describe(&plan.name, plan.places.len(), &examination);
         let runs = self.play(&plan, &faults, &versions);
         save(&plan.report(&versions, runs, mount), &plan.out)
     }
@@ -220,17 +223,6 @@ fn print(run: &MountRun, fault: &Fault, in_detail: bool) {
     for promise in run.promises.iter().filter(|_| in_detail) {
         promise.examples.iter().for_each(|example| println!("    {}: {example}", promise.promise));
     }
-}
-
-/// The drive in the words of the engine.
-fn describe_drive(plan: &Plan) -> MountInfo {
-    let place = &plan.places[0];
-    let title = match diskcache_core::mount::detect(&place.dir) {
-        Ok(profile) => format!("{} mounted at {}", profile.name, profile.mount_point.unwrap_or_default().display()),
-        Err(err) => format!("unknown: {err}"),
-    };
-    let hosts = u32::try_from(plan.places.len()).unwrap_or(u32::MAX);
-    MountInfo { name: plan.name.clone(), title, hosts, ..MountInfo::default() }
 }
 
 fn save(report: &MountReport, out: &std::path::Path) -> Result<ExitCode, String> {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
 
 from ._exceptions import Timeout
 from ._migrate import Refused, migrate
-from ._native import VERSION
+from ._native import VERSION, examine_drive
 from ._rows import RawCache, find_caches
 from ._transfer import MARKER, export, import_file
 
@@ -81,6 +82,18 @@ limit, and the settings that are stored with it. Nothing is written.
 example:
   python -m diskcache_rs stats /mnt/share/cache
 """
+_DOCTOR = """\
+Say what drive DIR is on, what it does, and what to do about each thing that a cache would suffer from. With DIR2, another mount of
+the same share (by another host, or at least another client of this one), also what holds between hosts. All is tried in one new
+folder in DIR, which is removed.
+"""
+_DOCTOR_STATUS = """\
+exit status:
+  0  sound: caches can be shared there (on a local disk: by processes)
+  1  the same, but something weakens it, and was said
+  2  only one host may write there
+  3  no cache can be kept there, or it could not be found out
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,11 +145,29 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("stats", help="say what is in a directory", description=_STATS, epilog=_STATUS, formatter_class=raw)
     command.add_argument("directory", metavar="DIR", help="the directory to look at")
     command.set_defaults(run=_run_stats)
+
+    command = commands.add_parser(
+        "doctor", help="say what a drive is and does", description=_DOCTOR, epilog=_DOCTOR_STATUS, formatter_class=raw
+    )
+    command.add_argument("directory", metavar="DIR", help="a directory on the drive")
+    command.add_argument("peer", metavar="DIR2", nargs="?", help="the same directory through another mount")
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(run=_run_doctor)
     return parser
 
 
 def _say(text: str) -> None:
     print(f"diskcache_rs: {text}", file=sys.stderr)
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    status, verdict, text, rows = examine_drive(options.directory, options.peer)
+    if options.json:
+        findings = [dict(zip(("severity", "what", "found", "advice"), row, strict=True)) for row in rows]
+        print(json.dumps({"verdict": verdict, "status": status, "findings": findings}, indent=1))
+    else:
+        print(text, end="")
+    return status
 
 
 def _run_migrate(options: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@ from typing import Any, Final, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-__all__ = ["DEBUG_BUILD", "MIN_FILE_SIZE", "VERSION", "CacheBase", "FanoutBase", "ValueFile"]
+__all__ = ["DEBUG_BUILD", "MIN_FILE_SIZE", "VERSION", "CacheBase", "FanoutBase", "ValueFile", "examine_drive"]
 
 _Item: TypeAlias = tuple[tuple[Any, Any], float | None, Any]
 _Queue: TypeAlias = tuple[str | None, bool]
@@ -149,3 +149,5 @@ class ValueFile:
     def path(self) -> str | None: ...
     def read(self, size: int) -> bytes: ...
     def seek(self, offset: int, whence: int) -> int: ...
+
+def examine_drive(directory: str, peer: str | None = None) -> tuple[int, str, str, list[tuple[str, str, str, str]]]: ...
