@@ -568,6 +568,11 @@ impl CacheBase {
         ended
     }
 
+    /// Returns the keys whose values lie in files of the disk object, each with the name of its file.
+    fn _own_files<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyAny>, String)>> {
+        walk::own_files(self, py)
+    }
+
     /// Checks the directory: `[(path, what, fixed)]`.
     fn _check(&self, py: Python<'_>, fix: bool, retry: bool) -> PyResult<Vec<walk::Finding>> {
         self.tidied(py, walk::check(self, py, fix, retry))

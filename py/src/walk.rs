@@ -2,7 +2,7 @@
 
 use crate::base::CacheBase;
 use crate::cache::{Hit, KeyOrder, Keys};
-use crate::{key, read, value};
+use crate::{disk, key, read, value};
 use diskcache_core::format::Key;
 use diskcache_core::format::key::NumberValue;
 use pyo3::prelude::*;
@@ -128,6 +128,34 @@ pub(crate) fn evict(cache: &CacheBase, py: Python<'_>, tag: Option<&Bound<'_, Py
             cache.tidied(py, cache.call(py, retry, |engine| engine.evict(tag)))
         }
         None => Ok(0),
+    }
+}
+
+/// Returns the keys whose values lie in files of the disk object, each with the name of its file.
+pub(crate) fn own_files<'py>(cache: &CacheBase, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyAny>, String)>> {
+    let mut found = Vec::new();
+    if !cache.beside.has_files() {
+        return Ok(found);
+    }
+    let mut walk = cache.call(py, true, |engine| Ok(engine.keys(KeyOrder::Insertion, false)))?;
+    loop {
+        let (keys, next) = cache.call(py, true, |engine| {
+            let mut next = walk.clone();
+            engine.next_keys(&mut next, BATCH_MAX).map(|keys| (keys, next))
+        })?;
+        if keys.is_empty() {
+            return Ok(found);
+        }
+        walk = next;
+        for key in keys {
+            let name = key.as_ref();
+            let Some(hit) = cache.call(py, true, |engine| engine.get_full(name))? else { continue };
+            if let Some(row) = value::row(py, &hit.value)?
+                && let Some(file) = disk::filename(&row)
+            {
+                found.push((key::decode(cache, py, name)?, file.to_owned()));
+            }
+        }
     }
 }
 

@@ -305,6 +305,19 @@ def test_a_fault_of_such_an_open_is_a_missing_value_or_an_error_of_the_store(mak
     assert list(cache) == ["large"]
 
 
+def test_a_check_finds_entries_whose_files_are_gone_and_removes_them(own_files: tuple[Any, Callable[[], int]]) -> None:
+    cache, count = own_files
+    for number in range(600):
+        cache[number] = VALUE
+    lost = sorted(Path(cache.directory).glob("**/own/*"))[::100]
+    for path in lost:
+        path.unlink()
+    assert sorted(str(found.message) for found in cache.check()) == sorted(f"file not found: {path}" for path in lost)
+    assert len(cache) == 600
+    assert len(cache.check(fix=True)) == len(lost)
+    assert (cache.check(), len(cache), count()) == ([], 600 - len(lost), 600 - len(lost))
+
+
 class Signed(Disk):
     """Signs pickles, and refuses those that are not signed."""
 

@@ -511,6 +511,12 @@ class Cache(CacheBase):
             for path, what, _ in self._check(fix, retry):
                 message = f"{what}: {path}"
                 warnings.warn(message, _category(what), stacklevel=2)
+            for key, filename in self._own_files():
+                path = os.path.join(self._directory, filename)
+                if not os.path.exists(path) and key in self:
+                    warnings.warn(f"file not found: {path}", stacklevel=2)
+                    if fix:
+                        self.delete(key, retry)
         return found
 
     def reset(self, key: str, value: Any = ENOVAL, update: bool = True) -> Any:
