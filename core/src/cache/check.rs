@@ -120,7 +120,7 @@ impl Engine {
             let deadline = self.deadline();
             let mut batch = Vec::new();
             self.walk(&mut walker, deadline, |entry| {
-                batch.push(entry.clone());
+                batch.push(entry.to_owned());
                 batch.len() < BATCH
             })?;
             if batch.is_empty() {

@@ -55,7 +55,7 @@ impl Engine {
         let mut walker = Walker::new(Span::all(Order::Insertion), Direction::Forward);
         self.walk(&mut walker, deadline, |entry| {
             if entry.entry.value.kind == ValueKind::Custom1 {
-                found.push(entry.clone());
+                found.push(entry.to_owned());
             }
             true
         })?;

@@ -604,7 +604,7 @@ impl Engine {
         let mut entries = Vec::new();
         let mut walker = Walker::new(Span::addresses(from, to), Direction::Forward);
         self.walk(&mut walker, deadline, |entry| {
-            entries.push(entry.clone());
+            entries.push(entry.to_owned());
             true
         })?;
         write(&self.state).delta.forget_view(Order::Address);

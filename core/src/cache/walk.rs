@@ -10,7 +10,7 @@ use crate::compaction::FoldFiles;
 use crate::error::Result;
 use crate::eviction::{self, Verdict};
 use crate::format::body::{AccessesBuilder, Cause, VersionsBuilder};
-use crate::format::entry::OwnedEntry;
+use crate::format::entry::EntryRef;
 use crate::format::{BodyBuilder, Key, KeyRef, Place, Record};
 use crate::index::{Direction, Order, Span, Walker};
 use crate::sync::{lock, read};
@@ -58,7 +58,7 @@ impl Cache {
         engine.freshen(deadline)?;
         let mut found = Vec::new();
         engine.walk(&mut keys.walker, deadline, |entry| {
-            found.push(entry.key.clone());
+            found.push(entry.key.to_owned());
             found.len() < limit
         })?;
         Ok(found)
@@ -128,10 +128,10 @@ impl Cache {
             let (mut expired, mut live) = (VersionsBuilder::default(), None);
             engine.walk(&mut walker, deadline, |entry| {
                 if entry.entry.is_expired(now) {
-                    expired.push(entry.key.as_ref(), entry.entry.version);
+                    expired.push(entry.key, entry.entry.version);
                     return true;
                 }
-                live = Some(entry.clone());
+                live = Some(entry.to_owned());
                 false
             })?;
             if !expired.list().is_empty() && !engine.options.read_only {
@@ -213,7 +213,7 @@ impl Engine {
     }
 
     /// Walks on until `take` says no. Waits for nobody while it looks at the state; the walk may be gone on with later.
-    pub(crate) fn walk(&self, walker: &mut Walker, deadline: Deadline, mut take: impl FnMut(&OwnedEntry) -> bool) -> Result<()> {
+    pub(crate) fn walk(&self, walker: &mut Walker, deadline: Deadline, mut take: impl FnMut(&EntryRef<'_>) -> bool) -> Result<()> {
         loop {
             // A walk holds the state for a batch only, so that writers get their turn.
             let mut batch = Vec::with_capacity(64);
@@ -236,8 +236,7 @@ impl Engine {
                 while batch.len() < batch.capacity() {
                     match layers.next(walker)? {
                         Some(found) => {
-                            let entry = found.to_owned();
-                            if !take(&entry) {
+                            if !take(&found.as_ref()) {
                                 return Ok(());
                             }
                             batch.push(());
@@ -261,7 +260,7 @@ impl Engine {
             let mut victims = VersionsBuilder::default();
             let mut chosen = 0;
             self.walk(&mut walker, deadline, |entry| {
-                victims.push(entry.key.as_ref(), entry.entry.version);
+                victims.push(entry.key, entry.entry.version);
                 chosen += 1;
                 chosen < BATCH
             })?;
