@@ -80,6 +80,9 @@ pub struct Stats {
     pub lookup_before_link: BTreeMap<String, u64>,
     /// Faults by name.
     pub faults: BTreeMap<String, FaultCount>,
+    /// Faults by name, and by the kind of request that they met.
+    #[serde(default)]
+    pub faults_by_op: BTreeMap<String, BTreeMap<String, FaultCount>>,
     /// Each fault of the plan, in its order.
     #[serde(default)]
     pub planned: Vec<PlannedCount>,
@@ -144,6 +147,9 @@ pub fn stats(drive: &Drive) -> Stats {
         unstable_bytes: drive.unstable_bytes(),
         ..Stats::default()
     };
+    for (fault, kind, count) in drive.fault_counts_by_op() {
+        stats.faults_by_op.entry(fault.to_owned()).or_default().insert(kind.name().to_owned(), count);
+    }
     for (id, name) in drive.host_names().into_iter().enumerate() {
         let trips = drive.trips(id);
         stats.lookup_before_link.insert(name.clone(), trips.lookup_before_link);

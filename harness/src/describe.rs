@@ -86,6 +86,8 @@ pub fn describe(scenario: &Scenario, engine: &str, seed: u64, front: Front, run:
     info.damage = damage(&run.violations);
     count(&mut info, &run.calls);
     info.faults = run.stats.faults.iter().map(|(name, count)| fault_row(scenario, name, count)).collect();
+    info.faults
+        .extend(run.stats.faults_by_op.iter().flat_map(|(name, by_op)| by_op.iter().map(|(op, count)| fault_row_of(name, op, count))));
     info.seconds = run.seconds;
     info.hash = run.marks.map(|(hash, ..)| format!("{hash:016x}"));
     if let Some(first) = run.violations.first() {
@@ -125,6 +127,18 @@ fn fault_row(scenario: &Scenario, name: &str, count: &FaultCount) -> FaultRow {
         observable: count.observable,
         required: scenario.required().any(|required| required == name),
         ..FaultRow::default()
+    }
+}
+
+/// The same on one kind of request.
+fn fault_row_of(name: &str, op: &str, count: &FaultCount) -> FaultRow {
+    FaultRow {
+        name: name.to_owned(),
+        operation: op.to_owned(),
+        planned: count.planned,
+        fired: count.fired,
+        observable: count.observable,
+        required: false,
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use reports::{EngineInfo, Report, RunInfo, ScenarioInfo, TripRow, Verdict};
+use reports::{EngineInfo, FaultInfo, Report, RunInfo, ScenarioInfo, TripRow, Verdict};
 
 pub use crate::describe::{damage, describe, verdict};
+use crate::drive::catalogue;
 use crate::engine::Engine;
 use crate::runner::{self, Bench, Run};
 use crate::scenario::{Front, Scenario};
@@ -166,10 +167,22 @@ pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<Ru
         environment: environment(front),
         engines: engines.collect(),
         scenarios: scenarios.collect(),
+        faults: faults(&runs),
         runs,
         trips,
         ..Report::default()
     }
+}
+
+/// What the faults of some runs are.
+fn faults(runs: &[RunInfo]) -> Vec<FaultInfo> {
+    let met = |id: &str| runs.iter().any(|run| run.faults.iter().any(|row| row.name == id));
+    let info = |entry: &catalogue::Entry| FaultInfo {
+        name: entry.id.to_owned(),
+        title: entry.name.replace('-', " "),
+        meaning: entry.meaning.replace('`', ""),
+    };
+    catalogue::CATALOGUE.iter().filter(|entry| met(entry.id)).map(info).collect()
 }
 
 pub(crate) fn now() -> String {

@@ -66,8 +66,10 @@ pub struct ScenarioInfo {
 pub struct FaultInfo {
     /// Its name: `N7`.
     pub name: String,
-    /// In a few words: "the reply is lost, and the server executes the request again".
+    /// In a few words: "repeated request".
     pub title: String,
+    /// In a sentence: "the reply is lost and the server carries the request out again".
+    pub meaning: String,
 }
 
 /// One kind of damage in a run.
@@ -87,7 +89,7 @@ pub struct Damage {
 pub struct FaultRow {
     /// Its name.
     pub name: String,
-    /// The kind of request or event that it meets: `LINK`, `WRITE`, `restart`; empty when that is not told apart.
+    /// The kind of request that it meets: `LINK`, `WRITE`; empty for all together, events included.
     pub operation: String,
     /// How often it was planned.
     pub planned: u64,

@@ -75,12 +75,14 @@ pub(crate) fn moment(us: u64) -> String {
     }
 }
 
+/// An engine's version, where it is known and its name does not say it already.
+pub(crate) fn version_beside(engine: &EngineInfo) -> Option<&str> {
+    let known = !engine.version.is_empty() && engine.version != "unknown" && !engine.title.contains(&engine.version);
+    known.then_some(&engine.version)
+}
+
 fn full_name(engine: &EngineInfo) -> String {
-    if engine.version.is_empty() || engine.title.contains(&engine.version) {
-        engine.title.clone()
-    } else {
-        format!("{} {}", engine.title, engine.version)
-    }
+    version_beside(engine).map_or_else(|| engine.title.clone(), |version| format!("{} {version}", engine.title))
 }
 
 fn scenarios(count: usize) -> String {
@@ -196,12 +198,20 @@ pub(crate) fn damage_sentence(run: &RunInfo) -> String {
     }
 }
 
-/// A fault with what it is, where that is known: `N7, the reply is lost`.
-#[must_use]
+/// A fault with its name for people, where that is known: `N7 repeated request`.
 pub(crate) fn fault_title(report: &Report, name: &str) -> String {
     match report.faults.iter().find(|fault| fault.name == name) {
-        Some(fault) if !fault.title.is_empty() => format!("{name}, {}", fault.title),
+        Some(fault) if !fault.title.is_empty() => format!("{name} {}", fault.title),
         _ => name.to_owned(),
+    }
+}
+
+/// A fault with what it is: `N7 repeated request: the reply is lost ...`.
+pub(crate) fn fault_meaning(report: &Report, name: &str) -> String {
+    let title = fault_title(report, name);
+    match report.faults.iter().find(|fault| fault.name == name) {
+        Some(fault) if !fault.meaning.is_empty() => format!("{title}: {}", fault.meaning),
+        _ => title,
     }
 }
 
@@ -259,6 +269,13 @@ mod tests {
         assert_eq!(others, "python-diskcache 5.6.3 was not run.");
         let (mood, ours, _) = told(&[], &[Unknown]);
         assert_eq!((mood, ours.as_str()), (Mood::Odd, "DiskCache RS was not run: this report says nothing about it."));
+    }
+
+    #[test]
+    fn a_version_that_is_not_known_is_not_said() {
+        let mut report = report(&[Verdict::Sound], &[]);
+        "unknown".clone_into(&mut report.engines[0].version);
+        assert_eq!(headline(&report).ours, "DiskCache RS lost nothing, tore nothing and never hung in 1 scenario.");
     }
 
     #[test]

@@ -374,6 +374,12 @@ impl Drive {
         self.injector.counts()
     }
 
+    /// Faults so far, by name and by the kind of request that they met.
+    #[must_use]
+    pub fn fault_counts_by_op(&self) -> Vec<(&'static str, Kind, FaultCount)> {
+        self.injector.counts_by_op()
+    }
+
     /// N11, N12: the server restarts. Content that was not stable is lost as `loss` says; locks are gone (N20).
     pub fn restart(&mut self, loss: Loss) -> Restarted {
         let log = self.server.restart(loss, &mut self.rng);

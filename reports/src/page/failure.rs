@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{Link, command, environment, made, scroll, shell, slug, tag, timeline};
-use crate::wording::{damage_sentence, fault_title, grouped, moment, plural, times};
+use crate::wording::{damage_sentence, fault_meaning, fault_title, grouped, moment, plural, times};
 use crate::{Finding, PlanInfo, PlanSize, Report, RunInfo, Verdict};
 
 /// Where the page of a run is, relative to the report.
@@ -40,7 +40,7 @@ pub(crate) fn page(report: &Report, run: &RunInfo) -> String {
                 }
                 @if let Some(scenario) = scenario {
                     @if !scenario.faults.is_empty() {
-                        p { "Under " @for (at, fault) in scenario.faults.iter().enumerate() { @if at > 0 { "; " } (fault_title(report, fault)) } "." }
+                        ul { @for fault in &scenario.faults { li { (fault_meaning(report, fault)) } } }
                     }
                     p.soft { "Reproduces: " (scenario.source) }
                 }
@@ -66,12 +66,21 @@ pub(crate) fn page(report: &Report, run: &RunInfo) -> String {
     )
 }
 
+/// The first finding of each kind is shown, the others are folded away: there may be many, and they mostly say the same.
 fn findings(run: &RunInfo) -> Markup {
+    let is_first = |at: usize| !run.findings[..at].iter().any(|earlier| earlier.what == run.findings[at].what);
+    let (first, others): (Vec<usize>, Vec<usize>) = (0..run.findings.len()).partition(|at| is_first(*at));
     html! {
         @if !run.findings.is_empty() || !run.damage.is_empty() {
             section aria-labelledby="findings" {
                 h2 id="findings" { "Expected and observed" }
-                @for finding in &run.findings { (finding_box(finding)) }
+                @for at in first { (finding_box(&run.findings[at])) }
+                @if !others.is_empty() {
+                    details {
+                        summary { (plural(others.len() as u64, "more finding")) " of these kinds" }
+                        @for at in others { (finding_box(&run.findings[at])) }
+                    }
+                }
                 @for damage in run.damage.iter().filter(|damage| !run.findings.iter().any(|finding| finding.what == damage.what)) {
                     h3 { (damage.what) ", " (times(damage.count)) }
                     ul { @for example in &damage.examples { li { code { (example) } } } }
@@ -91,7 +100,7 @@ fn finding_box(finding: &Finding) -> Markup {
             @if let Some(at) = finding.at_us { " at " (moment(at)) }
         }
         div.pair data-box="pair" {
-            div.want { b { "Expected" } p { (finding.expected) } }
+            @if !finding.expected.is_empty() { div.want { b { "Expected" } p { (finding.expected) } } }
             div.got { b { "Observed" } p { (finding.observed) } }
         }
     }
@@ -120,12 +129,12 @@ fn counts(report: &Report, run: &RunInfo) -> Markup {
     let faults = html! {
         table {
             thead { tr {
-                th scope="col" { "Fault" } th scope="col" { "Request or event" } th.n scope="col" { "Planned" } th.n scope="col" { "Fired" }
+                th scope="col" { "Fault" } th scope="col" { "Request" } th.n scope="col" { "Planned" } th.n scope="col" { "Fired" }
                 th.n scope="col" { "Observable" }
             } }
             tbody { @for row in &run.faults { tr.wrong[row.required && row.observable == 0] {
                 th scope="row" { (fault_title(report, &row.name)) }
-                td { @if row.operation.is_empty() { "any" } @else { (row.operation) } }
+                td { @if row.operation.is_empty() { "all" } @else { (row.operation) } }
                 td.n { (grouped(row.planned)) } td.n { (grouped(row.fired)) }
                 td.n { (grouped(row.observable)) @if row.required && row.observable == 0 { small { "but required" } } }
             } } }

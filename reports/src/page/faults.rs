@@ -30,10 +30,16 @@ impl Count {
 pub(super) fn table(report: &Report) -> Markup {
     let mut by_fault: BTreeMap<&str, Count> = BTreeMap::new();
     let mut cells: BTreeMap<(&str, &str), Count> = BTreeMap::new();
-    for row in report.runs.iter().flat_map(|run| &run.faults) {
-        by_fault.entry(&row.name).or_default().add(row);
-        if !row.operation.is_empty() {
-            cells.entry((&row.name, &row.operation)).or_default().add(row);
+    for run in &report.runs {
+        for row in &run.faults {
+            // A row for all requests says more than the sum of the others, since it has events too.
+            let has_sum = run.faults.iter().any(|other| other.name == row.name && other.operation.is_empty());
+            if row.operation.is_empty() || !has_sum {
+                by_fault.entry(&row.name).or_default().add(row);
+            }
+            if !row.operation.is_empty() {
+                cells.entry((&row.name, &row.operation)).or_default().add(row);
+            }
         }
     }
     if by_fault.is_empty() {
@@ -45,8 +51,6 @@ pub(super) fn table(report: &Report) -> Markup {
     names.sort_by_key(|name| natural(name));
     let table = html! {
         table.keep {
-            caption { "Each cell: planned / fired / observable. Planned are the faults of the plans, fired the requests that they met, observable \
-                those of them after which somebody was told something else than without the fault." }
             thead { tr {
                 th scope="col" { "Fault" } th.n scope="col" { "All" }
                 @for operation in &operations { th.n scope="col" { (operation) } }
@@ -54,7 +58,7 @@ pub(super) fn table(report: &Report) -> Markup {
             tbody { @for name in names { tr {
                 th scope="row" {
                     (name)
-                    @if let Some(fault) = report.faults.iter().find(|fault| fault.name == name) { small { (fault.title) } }
+                    @if let Some(fault) = report.faults.iter().find(|fault| fault.name == name) { " " (fault.title) small { (fault.meaning) } }
                 }
                 td.n { (cell(by_fault.get(name).copied())) }
                 @for operation in &operations { td.n { (cell(cells.get(&(name, *operation)).copied())) } }
@@ -68,6 +72,8 @@ pub(super) fn table(report: &Report) -> Markup {
                 @if in_vain == 0 { "Every fault that a scenario rests on was noticed by somebody in each of its runs." }
                 @else { b { "In " (plural(in_vain, "case")) " a scenario rests on a fault that nobody could notice: such a run proves nothing." } }
             }
+            p.soft { "Each cell: planned / fired / observable. Planned are the faults of the plans, fired the requests that they met, observable \
+                those of them after which somebody was told something else than without the fault." }
             (scroll("Fault by operation", &table))
         }
     }

@@ -3,7 +3,9 @@
 use maud::{Markup, html};
 
 use super::{Link, command, environment, failure, faults, made, mood_class, scroll, shell, slug, tag, tag_to};
-use crate::wording::{damage_of, damage_sentence, fault_title, grouped, headline, listed, plural, times, worst_runs};
+use crate::wording::{
+    damage_of, damage_sentence, fault_meaning, fault_title, grouped, headline, listed, plural, times, version_beside, worst_runs,
+};
 use crate::{EngineInfo, Report, RunInfo, ScenarioInfo, TripRow, Verdict};
 
 /// The whole page. `links` lead to other reports of the same run.
@@ -60,7 +62,7 @@ fn engine_card(report: &Report, engine: &EngineInfo) -> Markup {
     let of = |count: usize| format!("width:{:.2}%", 100.0 * count as f64 / tally.scenarios().max(1) as f64);
     html! {
         div.card {
-            h2.sub { (engine.title) " " small { (engine.version) } }
+            h2.sub { (engine.title) @if let Some(version) = version_beside(engine) { " " small { (version) } } }
             @if tally.scenarios() == 0 { p { "It was not run." } }
             @else {
                 div.bar aria-hidden="true" {
@@ -118,7 +120,6 @@ fn fault_words(report: &Report, scenario: &ScenarioInfo) -> String {
 fn matrix(report: &Report) -> Markup {
     let table = html! {
         table.keep {
-            caption { "A damaged cell leads to what happened there, a scenario's name to its story. The letters and numbers are its faults." }
             thead { tr { th scope="col" { "Scenario" } @for engine in &report.engines { th scope="col" { (engine.title) } } } }
             tbody {
                 @for scenario in &report.scenarios {
@@ -136,6 +137,7 @@ fn matrix(report: &Report) -> Markup {
     html! {
         section aria-labelledby="matrix" data-box="matrix" {
             h2 id="matrix" { "Scenario by engine" }
+            p.soft { "A damaged cell leads to what happened there, a scenario's name to its story. The letters and numbers are its faults." }
             (scroll("Scenario by engine", &table))
         }
     }
@@ -229,8 +231,9 @@ fn trip(row: Option<&TripRow>) -> Markup {
     let kinds: Vec<String> = row.kinds.iter().map(|(kind, count)| format!("{kind} {count:.1}")).collect();
     let over = row.limit.is_some_and(|limit| row.trips > limit + 0.05);
     html! {
-        span title=(kinds.join(", ")) class=[over.then_some("tag damaged")] { (format!("{:.1}", row.trips)) @if over { " too many" } }
+        span class=[over.then_some("tag damaged")] { (format!("{:.1}", row.trips)) @if over { " too many" } }
         @if row.with_lookups > row.trips + 0.05 { " " span.soft { (format!("({:.1})", row.with_lookups)) } }
+        @if !kinds.is_empty() { small { (kinds.join(", ")) } }
     }
 }
 
@@ -248,7 +251,7 @@ fn details(report: &Report) -> Markup {
                             (scenario.procs) " processes each" }
                     }
                     @if !scenario.faults.is_empty() {
-                        ul { @for fault in &scenario.faults { li { (fault_title(report, fault)) } } }
+                        ul { @for fault in &scenario.faults { li { (fault_meaning(report, fault)) } } }
                     }
                     @for engine in &report.engines { (engine_runs(report, scenario, engine)) }
                 }

@@ -109,10 +109,10 @@ pub(super) fn nanoseconds(value: f64) -> String {
 pub(super) fn spreads(label: &str, rows: &[PlotRow], unit: impl Fn(f64) -> String) -> Markup {
     const ROW: f64 = 30.0;
     const TOP: f64 = 30.0;
-    const WIDTH: f64 = 940.0;
+    const WIDTH: f64 = 960.0;
     let all = || rows.iter().flat_map(|row| &row.points);
     let values = all().flat_map(|point| [point.low, point.value, point.high]);
-    let Some(scale) = Log::around(values, 290.0, WIDTH - 30.0) else { return html! {} };
+    let Some(scale) = Log::around(values, 290.0, WIDTH - 50.0) else { return html! {} };
     let height = TOP + ROW * rows.len() as f64 + 8.0;
     html! {
         svg role="img" aria-label=(label) width=(WIDTH) height=(round(height)) viewBox={ "0 0 " (WIDTH) " " (round(height)) } {
@@ -123,7 +123,7 @@ pub(super) fn spreads(label: &str, rows: &[PlotRow], unit: impl Fn(f64) -> Strin
             @for (at, row) in rows.iter().enumerate() {
                 @let y = TOP + ROW * (at as f64 + 0.5);
                 text.end x="278" y=(round(y + 4.0)) { (row.title) }
-                line.axis x1="290" x2=(WIDTH - 30.0) y1=(round(y)) y2=(round(y)) {}
+                line.axis x1="290" x2=(WIDTH - 50.0) y1=(round(y)) y2=(round(y)) {}
                 @for point in &row.points { g {
                     title { (point.about) }
                     line class={ "spread " (colour(point.series)) } x1=(round(scale.at(point.low))) x2=(round(scale.at(point.high))) y1=(round(y)) y2=(round(y)) {}

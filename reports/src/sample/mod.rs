@@ -23,7 +23,7 @@ pub(crate) fn engines() -> Vec<EngineInfo> {
         engine("ours", "DiskCache RS", "0.1.0"),
         engine("diskcache", "python-diskcache, WAL", "5.6.3"),
         engine("diskcache-delete", "python-diskcache, rollback journal", "5.6.3"),
-        engine("naive", "Files, written and renamed", "0"),
+        engine("naive", "Files, written and renamed", ""),
     ]
 }
 

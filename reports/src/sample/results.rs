@@ -57,16 +57,21 @@ fn scenarios() -> Vec<ScenarioInfo> {
 
 fn faults() -> Vec<FaultInfo> {
     let rows = [
-        ("N7", "the reply is lost and the server executes the request again"),
-        ("N9", "an error is answered; the request took effect, or not, or later"),
-        ("N12", "server and host lose what was not synced"),
-        ("N14", "the write is accepted, its flush fails, and the error is told once"),
-        ("N16", "every operation on a handle fails (ESTALE)"),
-        ("N20", "locks are lost with the lease and granted elsewhere"),
-        ("U5", "a process is killed at any instruction"),
-        ("U7", "host and server are cut off from each other"),
+        ("N7", "repeated request", "the reply is lost and the server carries the request out again"),
+        ("N9", "soft timeout", "an error is answered; the request took effect, or not, or later"),
+        ("N12", "power cut", "server and host lose what was not synced"),
+        ("N14", "late write error", "the write is accepted, its flush fails, and the error is told once"),
+        ("N16", "stale handle", "every operation on a handle fails (ESTALE)"),
+        ("N20", "lost lease", "locks are lost with the lease and granted elsewhere"),
+        ("U5", "kill", "a process is killed at any instruction"),
+        ("U7", "partition", "host and server are cut off from each other"),
     ];
-    rows.into_iter().map(|(name, title)| FaultInfo { name: name.to_owned(), title: title.to_owned() }).collect()
+    let info = |(name, title, meaning): (&str, &str, &str)| FaultInfo {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        meaning: meaning.to_owned(),
+    };
+    rows.into_iter().map(info).collect()
 }
 
 fn replay(scenario: &str, engine: &str, seed: u64) -> String {
@@ -188,14 +193,22 @@ fn detailed() -> RunInfo {
                 process: "host-b.4".to_owned(),
                 at_us: Some(1_600_000),
             },
+            Finding {
+                what: "hung".to_owned(),
+                observed: "get key/9 by host-b.4 on host-b: no answer after 12 s".to_owned(),
+                process: "host-b.4".to_owned(),
+                ..Finding::default()
+            },
         ],
         faults: vec![
-            fault("N7", "WRITE", [1, 7, 6], true),
+            fault("N7", "", [1, 9, 8], true),
+            fault("N7", "WRITE", [1, 7, 6], false),
             fault("N7", "LINK", [1, 2, 2], false),
-            fault("N9", "LOCK", [1, 3, 0], true),
-            fault("N12", "restart", [2, 2, 1], false),
-            fault("U5", "kill", [4, 4, 4], false),
-            fault("U7", "partition", [2, 2, 2], false),
+            fault("N9", "", [1, 3, 0], true),
+            fault("N9", "LOCK", [1, 3, 0], false),
+            fault("N12", "", [2, 2, 1], false),
+            fault("U5", "", [4, 4, 4], false),
+            fault("U7", "", [2, 2, 2], false),
         ],
         operations: BTreeMap::from([
             ("get".to_owned(), CallCount { answered: 1730, failed: 0, open: 1 }),

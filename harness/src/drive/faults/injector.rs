@@ -82,6 +82,8 @@ struct Planned {
     fired: u64,
     observable: u64,
     armed: bool,
+    /// The kind of request that it struck last: what is seen of it then is counted there.
+    struck: Option<Kind>,
     /// By nature of the drive: stays when faults are healed.
     natural: bool,
     due_ns: Option<u64>,
@@ -110,6 +112,7 @@ impl Fired {
 pub(in crate::drive) struct Injector {
     planned: Vec<Planned>,
     counts: BTreeMap<String, FaultCount>,
+    by_op: BTreeMap<(&'static str, Kind), FaultCount>,
     log: VecDeque<Happened>,
     rng: Rng,
     /// How many are armed, so that a drive without faults asks nothing.
@@ -119,7 +122,7 @@ pub(in crate::drive) struct Injector {
 
 impl Injector {
     pub(in crate::drive) fn new(rng: Rng) -> Injector {
-        Injector { planned: Vec::new(), counts: BTreeMap::new(), log: VecDeque::new(), rng, armed: 0, now_ns: 0 }
+        Injector { planned: Vec::new(), counts: BTreeMap::new(), by_op: BTreeMap::new(), log: VecDeque::new(), rng, armed: 0, now_ns: 0 }
     }
 
     /// Adds a fault; the answer is its place in the plan.
@@ -139,6 +142,7 @@ impl Injector {
             fired: 0,
             observable: 0,
             armed: true,
+            struck: None,
             natural,
             due_ns,
         });
@@ -155,6 +159,12 @@ impl Injector {
 
     pub(in crate::drive) fn counts(&self) -> BTreeMap<String, FaultCount> {
         self.counts.clone()
+    }
+
+    /// What became of the faults by the kind of request that they met. Planned are those that could meet one of the kind.
+    pub(in crate::drive) fn counts_by_op(&self) -> Vec<(&'static str, Kind, FaultCount)> {
+        let could = |id: &str, kind| self.planned.iter().filter(|it| it.entry.id == id && it.fault.suits(it.entry, kind)).count() as u64;
+        self.by_op.iter().map(|(&(id, kind), count)| (id, kind, FaultCount { planned: could(id, kind), ..count.clone() })).collect()
     }
 
     /// Each fault of the plan and what became of it.
@@ -208,6 +218,9 @@ impl Injector {
         }
         planned.observable += 1;
         let id = planned.entry.id;
+        if let Some(kind) = planned.struck {
+            self.by_op.entry((id, kind)).or_default().observable += 1;
+        }
         self.counts.entry(id.to_owned()).or_default().observable += 1;
         self.write(Stage::Observable, id, Some(plan), None);
     }
@@ -254,6 +267,7 @@ impl Injector {
         planned.matched += 1;
         let (skipped, probability, id) = (planned.matched <= planned.fault.skip, planned.fault.probability, planned.entry.id);
         self.counts.entry(id.to_owned()).or_default().matched += 1;
+        self.by_op.entry((id, at.kind)).or_default().matched += 1;
         if skipped || !self.rng.chance(probability) {
             return None;
         }
@@ -264,8 +278,12 @@ impl Injector {
     fn strike(&mut self, plan: usize, at: Option<&Meeting<'_>>) -> Fired {
         let planned = &mut self.planned[plan];
         planned.fired += 1;
+        planned.struck = at.map(|at| at.kind);
         let (entry, fault) = (planned.entry, Arc::clone(&planned.fault));
         self.counts.entry(entry.id.to_owned()).or_default().fired += 1;
+        if let Some(at) = at {
+            self.by_op.entry((entry.id, at.kind)).or_default().fired += 1;
+        }
         self.write(Stage::Fired, entry.id, Some(plan), at);
         let jitter = self.rng.below(fault.jitter_ms + 1);
         let delay_ms = if fault.delay_ms == 0 { entry.usual_ms() } else { fault.delay_ms } + jitter;
@@ -352,6 +370,25 @@ mod tests {
         assert_eq!(injector.counts()["U3"].observable, 1);
         let stages: Vec<Stage> = injector.log().iter().map(|line| line.stage).collect();
         assert_eq!(stages, [Stage::Planned, Stage::Fired, Stage::Observable]);
+    }
+
+    #[test]
+    fn what_became_of_a_fault_is_told_by_kind_of_request() {
+        let mut injector = Injector::new(Rng::new(1));
+        let plan = injector.add(Fault { skip: 1, count: 2, op: vec![Kind::Write, Kind::Link], ..Fault::named("N9") }, false).unwrap();
+        for kind in [Kind::Write, Kind::Write, Kind::Link, Kind::Getattr] {
+            let at = Meeting { kind, ..at(1) };
+            if injector.candidates(&at, |_| true).first().is_some_and(|&(plan, _)| injector.fire(plan, &at).is_some()) && kind == Kind::Link
+            {
+                injector.observed(plan);
+            }
+        }
+        let found: Vec<_> = injector
+            .counts_by_op()
+            .into_iter()
+            .map(|(id, kind, it)| (id, kind, [it.planned, it.matched, it.fired, it.observable]))
+            .collect();
+        assert_eq!(found, [("N9", Kind::Link, [1, 1, 1, 1]), ("N9", Kind::Write, [1, 2, 1, 0])]);
     }
 
     #[test]
