@@ -378,7 +378,7 @@ def test_help_says_what_there_is_and_what_the_status_means() -> None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
     whole = run()
-    for name in ("migrate", "export", "import", "check", "stats"):
+    for name in ("doctor", "migrate", "export", "import", "check", "stats"):
         assert f"  {name} " in whole
         text = run(name)
         assert "exit status:" in text

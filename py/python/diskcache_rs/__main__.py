@@ -17,12 +17,14 @@ from ._transfer import MARKER, export, import_file
 DONE, NOT_RIGHT, REFUSED, FAILED = 0, 1, 2, 3
 
 _ABOUT = """\
-Look after the caches of diskcache_rs: move one over from python-diskcache, put one into a file and back, check it.
+Look after the caches of diskcache_rs and the drives that they live on: move one over from python-diskcache, put one into a file and
+back, check it.
 
 DIR is the directory of a Cache, FanoutCache, Deque, Index or of Django's cache; of a FanoutCache all shards are meant, and the
 caches, deques and indexes in it. Programs may go on using it, unless a command says otherwise.
 
 examples:
+  python -m diskcache_rs doctor /mnt/share                        whether caches can live on that drive
   python -m diskcache_rs migrate /var/cache/old /mnt/share/new    a cache of python-diskcache, to a network drive
   python -m diskcache_rs stats /mnt/share/new                     what is in it, and its settings
   python -m diskcache_rs check --fix /mnt/share/new               after a damaged disk
@@ -86,6 +88,9 @@ _DOCTOR = """\
 Say what drive DIR is on, what it does, and what to do about each thing that a cache would suffer from. With DIR2, another mount of
 the same share (by another host, or at least another client of this one), also what holds between hosts. All is tried in one new
 folder in DIR, which is removed.
+
+example:
+  python -m diskcache_rs doctor /mnt/share
 """
 _DOCTOR_STATUS = """\
 exit status:
