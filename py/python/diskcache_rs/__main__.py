@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -166,6 +167,9 @@ def _say(text: str) -> None:
 
 
 def _run_doctor(options: argparse.Namespace) -> int:
+    for directory in (options.directory, options.peer):
+        if directory is not None and not os.path.isdir(directory):
+            raise NotADirectoryError(errno.ENOTDIR, "There is no directory to try the drive in; make one, or name another", directory)
     status, verdict, text, rows = examine_drive(options.directory, options.peer)
     if options.json:
         findings = [dict(zip(("severity", "what", "found", "advice"), row, strict=True)) for row in rows]
