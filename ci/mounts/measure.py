@@ -8,9 +8,10 @@
     measure.py threads SECONDS FOLDER
         Sets a second of one thread and of eight.
 
-ENGINE is ours, diskcache or diskcache-delete (the rollback journal). A table comes first, then a line with the same as a
-JSON report of mounts, in which the drive is called as the environment variable MOUNT_NAME says. Requests are counted on a quiet drive: one process, one host, which has written all that is there. `later` is what
-closing the cache still cost after the loop, divided alike: clean-up that an engine puts off is part of its price.
+ENGINE is ours, diskcache or diskcache-delete (the rollback journal). A table comes first, then a line that is a
+report of mounts as JSON, in which the drive is called as the environment variable MOUNT_NAME says. Requests are
+counted on a quiet drive: one process, one host, which has written all that is there. `later` is what closing
+the cache still cost after the loop, divided alike: clean-up that an engine puts off is part of its price.
 """
 
 import importlib
