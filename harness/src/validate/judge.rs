@@ -38,8 +38,8 @@ pub(super) struct Times {
     pub paused: Option<(String, u64, u64)>,
     /// When the fault was.
     pub fault: Option<(u64, u64)>,
-    /// When everybody was at work, while nothing was wrong with the drive.
-    pub work: Option<(u64, u64)>,
+    /// When everybody was at work, while nothing was wrong with the drive, and in how many parts of it each host must get on.
+    pub work: Option<((u64, u64), u64)>,
 }
 
 fn name_of_error(text: &str) -> &str {
@@ -94,16 +94,18 @@ fn writes(call: &Call) -> bool {
     matches!(call.op, Op::Set { .. } | Op::Incr { .. } | Op::Add { .. } | Op::Push { .. } | Op::Batch { .. })
 }
 
-/// Hosts that had no write acknowledged in some third of a run in which the drive works.
-pub(super) fn starved(calls: &[Call], hosts: &[String], span: (u64, u64)) -> Vec<Violation> {
-    let third = (span.1 - span.0) / 3;
+/// Hosts that had no write acknowledged in some of the equal parts of a time in which the drive works.
+pub(super) fn starved(calls: &[Call], hosts: &[String], span: (u64, u64), parts: u64) -> Vec<Violation> {
+    let length = (span.1 - span.0) / parts;
     let mut found = Vec::new();
     for host in hosts {
-        for (part, name) in ["first", "second", "last"].into_iter().enumerate() {
-            let from = span.0 + part as u64 * third;
+        for part in 0..parts {
+            let from = span.0 + part * length;
             let mine = |call: &&Call| call.host == *host && !call.last && writes(call) && call.answer().is_some();
-            if !calls.iter().filter(mine).any(|call| (from..from + third).contains(&call.end)) {
-                found.push(Violation::of_run(Wrong::NoProgress, format!("{host}: no write was acknowledged in the {name} third")));
+            if !calls.iter().filter(mine).any(|call| (from..=from + length).contains(&call.end)) {
+                let (from, to) = (from as f64 / 1e6, (from + length) as f64 / 1e6);
+                let detail = format!("{host}: no write was acknowledged from {from:.1} to {to:.1} s");
+                found.push(Violation::of_run(Wrong::NoProgress, detail));
             }
         }
     }
@@ -162,9 +164,9 @@ mod tests {
         let ok = Outcome::Ok(Answer::Number(Some(1)));
         let calls = [call(0, 5, ok.clone()), call(0, 35, ok.clone()), call(0, 65, ok)];
         let hosts = ["a".to_owned(), "b".to_owned()];
-        assert!(starved(&calls, &hosts[..1], (0, 90)).is_empty());
-        assert_eq!(starved(&calls, &hosts[1..], (0, 90)).len(), 3);
-        assert_eq!(starved(&calls[..2], &hosts[..1], (0, 90)).len(), 1);
+        assert!(starved(&calls, &hosts[..1], (0, 90), 3).is_empty());
+        assert_eq!(starved(&calls, &hosts[1..], (0, 90), 3).len(), 3);
+        assert_eq!(starved(&calls[..2], &hosts[..1], (0, 90), 3).len(), 1);
     }
 
     #[test]

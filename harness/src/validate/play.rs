@@ -25,6 +25,9 @@ const LAST_TIMEOUT: f64 = 20.0;
 /// How long after a fault all processes must have written again. NFS servers let nobody in for ten seconds after a restart, and
 /// a client that was refused waits before it asks again.
 const RECOVERY: Duration = Duration::from_secs(40);
+/// How long after the last kill every host must have written again: a transaction that was killed holds others for 5 s, and processes
+/// take a while to start.
+const AFTER_KILL: Duration = Duration::from_secs(9);
 /// How long it is waited for that all processes have opened the cache, with nothing wrong yet. Those that have not by then are
 /// judged as they are: without progress.
 const ALL_OPEN: Duration = Duration::from_secs(30);
@@ -275,6 +278,10 @@ impl Play<'_> {
                         seat.strike();
                     }
                 }
+                // A killed transaction keeps others waiting, and those that start anew count from when they see it.
+                let healed = self.now();
+                sleep_until(until.max(Instant::now() + AFTER_KILL));
+                times.work = Some(((healed, self.now()), 1));
             }
             Fault::Pause => {
                 sleep_until(began + Duration::from_secs_f64(self.plan.seconds * 0.3));
@@ -290,8 +297,8 @@ impl Play<'_> {
             Fault::Server(name) => self.server_fault(name, seats, times, survivors)?,
         }
         sleep_until(until);
-        if matches!(fault, Fault::None | Fault::Clock | Fault::Kill) {
-            times.work = Some((from, self.now()));
+        if matches!(fault, Fault::None | Fault::Clock) {
+            times.work = Some(((from, self.now()), 3));
         }
         Ok(())
     }
@@ -405,8 +412,8 @@ impl Play<'_> {
         if engine.ours {
             violations.extend(judge::errors(&calls, fault.excuses_errors(), times));
         }
-        if let Some(span) = times.work.filter(|_| engine.ours) {
-            violations.extend(judge::starved(&calls, &hosts, span));
+        if let Some((span, parts)) = times.work.filter(|_| engine.ours) {
+            violations.extend(judge::starved(&calls, &hosts, span, parts));
         }
         let mut recovered_after = None;
         if let Some(span) = times.fault {
