@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use reports::Verdict;
-use reports::mounts::{MountReport, MountRun};
+use reports::mounts::{MountInfo, MountReport, MountRun};
 
 use super::engines;
 use crate::doctor;
@@ -96,7 +96,7 @@ impl ValidateArgs {
         let examination = doctor::examine(&plan.places[0].dir, peer, Duration::from_secs(180))?;
         println!("{examination}");
         let mount = doctor::describe(&plan.name, plan.places.len(), &examination);
-        let runs = self.play(&plan, &faults, &versions);
+        let runs = self.play(&plan, &faults, &versions, &mount)?;
         let mut report = plan.report(&versions, runs, mount);
         note_refusal(&mut report);
         save(&report, &plan.out)
@@ -172,7 +172,7 @@ impl ValidateArgs {
         engines(&self.engines)?.into_iter().map(version).collect()
     }
 
-    fn play(&self, plan: &Plan, faults: &[Fault], engines: &[(Engine, String)]) -> Vec<MountRun> {
+    fn play(&self, plan: &Plan, faults: &[Fault], engines: &[(Engine, String)], mount: &MountInfo) -> Result<Vec<MountRun>, String> {
         let wanted = |fault: &Fault, engine: &Engine| engine.ours || self.compare_faults.iter().any(|name| name == fault.name());
         let cells: Vec<(&Fault, &Engine)> = faults
             .iter()
@@ -193,9 +193,12 @@ impl ValidateArgs {
             bar.suspend(|| print(&run, fault, engine.ours));
             bar.inc(1);
             runs.push(run);
+            // What is known so far survives whoever ends this run.
+            let so_far = plan.report(engines, runs.clone(), mount.clone());
+            so_far.save(&plan.out).map_err(|err| format!("cannot write the report: {err}"))?;
         }
         bar.finish_and_clear();
-        runs
+        Ok(runs)
     }
 }
 
