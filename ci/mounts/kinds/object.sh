@@ -43,7 +43,7 @@ END
       on "$1" mount --bind "/run/smbnetfs.$1/root/$server/drive" "$drive"
       ;;
     rclone)
-      on "$1" sh -c "rclone mount ':webdav,url=\"http://$server:8080\":' $drive --vfs-cache-mode writes --cache-dir /run/rclone.$1 \
+      on "$1" sh -c "rclone mount ':webdav,url=\"http://$server:8080\":' $drive --allow-non-empty --vfs-cache-mode writes --cache-dir /run/rclone.$1 \
         --dir-cache-time 1s --daemon --config /dev/null >>/run/rclone.$1.log 2>&1"
       ;;
     s3fs)
