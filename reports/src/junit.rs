@@ -99,7 +99,12 @@ pub(crate) fn mounts(report: &MountReport) -> std::io::Result<String> {
         for run in report.runs.iter().filter(|run| run.engine == engine.name) {
             let fault = if run.fault.is_empty() { "no fault" } else { &run.fault };
             let name = format!("{} {} {fault}", run.mount, run.workload);
-            suite.add_test_case(case(name, run.engine.clone(), run.seconds, &mount_told(run), is_ours(&report.engines, &run.engine)));
+            let mut case = case(name, run.engine.clone(), run.seconds, &mount_told(run), is_ours(&report.engines, &run.engine));
+            if report.is_refusal(run) {
+                case.status = TestCaseStatus::skipped();
+                case.status.set_message("the drive is refused, as it must be").set_type("refused");
+            }
+            suite.add_test_case(case);
         }
         suite
     };

@@ -258,6 +258,14 @@ impl MountReport {
         self.differences.extend(other.differences);
     }
 
+    /// Whether nothing came of a run because our engine refuses the drive, as it must.
+    #[must_use]
+    pub fn is_refusal(&self, run: &MountRun) -> bool {
+        let refuses = self.mounts.iter().any(|mount| mount.name == run.mount && mount.refuses.is_some());
+        let ours = self.engines.iter().any(|engine| engine.name == run.engine && engine.ours);
+        refuses && ours && run.answered == 0 && run.verdict != Verdict::Damaged
+    }
+
     /// The worst verdict of an engine on a mount; nothing when there is no run of it.
     #[must_use]
     pub fn verdict(&self, mount: &str, engine: &str) -> Option<Verdict> {

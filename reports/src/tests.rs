@@ -256,6 +256,22 @@ fn mounts_that_report_one_by_one_are_merged() {
     assert_eq!(merged, whole);
 }
 
+/// A drive that is refused had counted as one that could not be run, and so as no full verdict.
+#[test]
+fn a_drive_that_is_rightly_refused_is_neither_passed_nor_failed() {
+    let mut report = sample::mounts::report();
+    let before = page::mounts::sentence(&report, &report.engines[0]);
+    let mut run = report.runs[0].clone();
+    (run.mount, run.verdict, run.answered) = ("smbnetfs".to_owned(), Verdict::NotRun, 0);
+    report.runs.push(run);
+    assert_eq!(page::mounts::sentence(&report, &report.engines[0]), before);
+    let errors = |report: &MountReport| junit::mounts(report).unwrap().matches("<error").count();
+    assert_eq!(errors(&report), errors(&sample::mounts::report()));
+    let run = report.runs.last_mut().unwrap();
+    (run.verdict, run.answered) = (Verdict::Damaged, 7);
+    assert_eq!(page::mounts::sentence(&report, &report.engines[0]).0, Mood::Bad, "but what it damaged all the same counts");
+}
+
 #[test]
 fn mounts_are_judged_in_words() {
     let report = sample::mounts::report();

@@ -33,10 +33,16 @@ pub(crate) fn page(report: &MountReport, links: &[Link]) -> String {
     shell(title, links, &content)
 }
 
+/// Whether nothing was run there because our engine refuses the drive, as it must: neither a pass nor a failure.
+fn is_refused(report: &MountReport, mount: &MountInfo, engine: &EngineInfo) -> bool {
+    let mut runs = report.runs.iter().filter(|run| run.mount == mount.name && run.engine == engine.name);
+    engine.ours && mount.refuses.is_some() && runs.all(|run| report.is_refusal(run))
+}
+
 /// On which mounts an engine was sound, damaged, or neither.
 fn tally<'r>(report: &'r MountReport, engine: &EngineInfo) -> [Vec<&'r str>; 3] {
     let mut tally: [Vec<&str>; 3] = Default::default();
-    for mount in &report.mounts {
+    for mount in report.mounts.iter().filter(|mount| !is_refused(report, mount, engine)) {
         match report.verdict(&mount.name, &engine.name) {
             Some(Verdict::Sound) => tally[0].push(&mount.name),
             Some(Verdict::Damaged) => tally[1].push(&mount.name),
@@ -117,11 +123,11 @@ fn overview_cell(report: &MountReport, mount: &MountInfo, engine: &EngineInfo) -
     }
     html! {
         @match report.verdict(&mount.name, &engine.name) {
+            _ if is_refused(report, mount, engine) => { span.tag.notrun { "refused" } small { (mount.refuses.as_deref().unwrap_or_default()) } }
             Some(verdict) => { (tag(verdict)) small {
                 @if broken.is_empty() { (plural(runs.len() as u64, "run")) } @else { "broken: " (broken.join("; ")) }
             } }
-            None => @if let Some(why) = mount.refuses.as_ref().filter(|_| engine.ours) { span.tag.notrun { "refused" } small { (why) } }
-                @else { span.soft { "not asked" } },
+            None => span.soft { "not asked" },
         }
     }
 }
@@ -182,7 +188,6 @@ fn runs(report: &MountReport) -> Markup {
 
 fn run_cell(run: Option<&MountRun>) -> Markup {
     let Some(run) = run else { return html! { span.soft { "–" } } };
-    let late = run.longest_s.zip(run.deadline_s).is_some_and(|(longest, deadline)| longest > deadline);
     html! {
         (tag(run.verdict))
         small {
@@ -190,7 +195,9 @@ fn run_cell(run: Option<&MountRun>) -> Markup {
             @if run.failed > 0 { ", " (grouped(run.failed)) " refused" }
             @if run.open > 0 { ", " (grouped(run.open)) " never ended" }
         }
-        @if let Some(longest) = run.longest_s { small { "longest " (format!("{longest:.1} s")) @if late { ", " b { "past its deadline" } } } }
+        @if let Some(longest) = run.longest_s { small {
+            "longest call " (format!("{longest:.1} s")) @if let Some(deadline) = run.deadline_s { ", deadline " (format!("{deadline:.1} s")) }
+        } }
         @if let Some(after) = run.recovered_s { small { "well again after " (format!("{after:.1} s")) } }
     }
 }
