@@ -8,6 +8,7 @@ use crate::cache::{Cache, Options};
 use crate::error::raised;
 use crate::key::{self, Count};
 use crate::limit::{LimitWatch, Whole};
+use crate::released::released;
 use crate::settings::OpenArguments;
 use crate::{bulk, file, read, settings, walk, write};
 use diskcache_core::format::Number;
@@ -71,7 +72,7 @@ impl CacheBase {
             return Ok(engine.clone());
         }
         let recipe = self.recipe.get().ok_or_else(|| PyRuntimeError::new_err("Cache.__init__ was not called"))?;
-        let opened = py.detach(|| Cache::open(&recipe.directory, recipe.options.clone())).map_err(|error| raised(&error))?;
+        let opened = released(py, || Cache::open(&recipe.directory, recipe.options.clone())).map_err(|error| raised(&error))?;
         let mut guard = self.engine.write().unwrap_or_else(PoisonError::into_inner);
         Ok(guard.get_or_insert(opened).clone())
     }
@@ -135,7 +136,7 @@ impl CacheBase {
         let mut options = arguments.options()?;
         let beside: Arc<Beside> = Arc::clone(&self.beside);
         options.companion = Some(beside);
-        let engine = py.detach(|| Cache::open(&directory, options.clone())).map_err(|error| raised(&error))?;
+        let engine = released(py, || Cache::open(&directory, options.clone())).map_err(|error| raised(&error))?;
         // Settings given by the caller were persisted just now; whoever opens again takes what is there then.
         options.settings.clear();
         let again = || PyValueError::new_err("the cache is open already");
@@ -192,7 +193,7 @@ impl CacheBase {
             if self.transactions.load(Ordering::SeqCst) > 0 { None } else { slot.take() }
         };
         match engine {
-            Some(engine) => py.detach(move || engine.close()).map_err(|error| raised(&error)),
+            Some(engine) => released(py, move || engine.close()).map_err(|error| raised(&error)),
             None => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! What the engine's doctor says of a drive.
 
+use crate::released::released;
 use diskcache_core::doctor::{self, Severity};
 use pyo3::prelude::*;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ type Row = (&'static str, String, String, String);
 #[pyfunction]
 #[pyo3(signature = (directory, peer=None))]
 pub(crate) fn examine_drive(py: Python<'_>, directory: PathBuf, peer: Option<PathBuf>) -> PyResult<(u8, &'static str, String, Vec<Row>)> {
-    let examination = py.detach(|| doctor::examine(&directory, peer.as_deref()))?;
+    let examination = released(py, || doctor::examine(&directory, peer.as_deref()))?;
     let word = |severity| match severity {
         Severity::Good => "good",
         Severity::Note => "note",

@@ -3,6 +3,7 @@
 use crate::base::CacheBase;
 use crate::cache::{Attempt, Cache};
 use crate::error::raised;
+use crate::released::released;
 use diskcache_core::{Error, ErrorKind, Result};
 use pyo3::prelude::*;
 
@@ -43,7 +44,7 @@ impl CacheBase {
         let mut closed = 0;
         loop {
             let engine = self.engine(py)?;
-            match py.detach(|| verb(&engine)) {
+            match released(py, || verb(&engine)) {
                 Ok(done) => return Ok(done),
                 Err(error) if may_try_again(&error, retry) && closed < CLOSED_MAX => {
                     py.check_signals()?;

@@ -2,6 +2,7 @@
 
 use crate::cache::{Value, ValueReader};
 use crate::error::raised;
+use crate::released::released;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -28,13 +29,13 @@ pub(crate) fn open<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, P
 
 impl ValueFile {
     pub(crate) fn new(py: Python<'_>, value: &Value) -> PyResult<Self> {
-        let reader = py.detach(|| value.reader()).map_err(|error| raised(&error))?;
+        let reader = released(py, || value.reader()).map_err(|error| raised(&error))?;
         Ok(Self { reader: Mutex::new(reader), path: value.file().map(|(path, _)| path.to_owned()) })
     }
 
     fn with<T: Send>(&self, py: Python<'_>, f: impl FnOnce(&mut ValueReader) -> std::io::Result<T> + Send) -> PyResult<T> {
         // The lock is taken with the interpreter released, or two threads could wait for each other.
-        Ok(py.detach(|| f(&mut self.reader.lock().unwrap_or_else(PoisonError::into_inner)))?)
+        Ok(released(py, || f(&mut self.reader.lock().unwrap_or_else(PoisonError::into_inner)))?)
     }
 }
 

@@ -16,6 +16,7 @@ mod file;
 mod key;
 mod limit;
 mod read;
+mod released;
 mod settings;
 mod value;
 mod walk;
@@ -35,6 +36,8 @@ mod native {
     use super::fanout::FanoutBase;
     #[pymodule_export]
     use super::file::ValueFile;
+    #[pymodule_export]
+    use super::released::{end, forked};
 
     use pyo3::prelude::*;
 

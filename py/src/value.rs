@@ -8,6 +8,7 @@ use crate::cache::{Put, PutData, Value};
 use crate::disk::{self, Stored};
 use crate::error::raised;
 use crate::file;
+use crate::released::{is_over, released};
 use diskcache_core::format::{KeyRef, Number, ValueKind};
 use diskcache_core::{Error, ErrorKind, Result};
 use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
@@ -190,6 +191,9 @@ impl PyReader {
     }
 
     fn chunk(&self) -> PyResult<Vec<u8>> {
+        if is_over() {
+            return Err(PyOSError::new_err("the program ends"));
+        }
         Python::attach(|py| {
             let chunk = self.read.bind(py).call1((CHUNK,))?;
             match chunk.cast::<PyBytes>() {
@@ -349,7 +353,7 @@ fn from_file<'py>(py: Python<'py>, value: &Value, len: u64) -> PyResult<Option<B
     let len = usize::try_from(len).map_err(|_| PyValueError::new_err("the value does not fit into memory"))?;
     let mut failure = None;
     let bytes = PyBytes::new_with(py, len, |buffer| {
-        failure = py.detach(|| value.read_blob_into(buffer)).err();
+        failure = released(py, || value.read_blob_into(buffer)).err();
         Ok(())
     })?;
     match failure {
@@ -363,7 +367,7 @@ fn from_file<'py>(py: Python<'py>, value: &Value, len: u64) -> PyResult<Option<B
 #[inline]
 pub(crate) fn with_bytes<T>(py: Python<'_>, value: &Value, make: impl FnOnce(&[u8]) -> PyResult<T>) -> PyResult<Option<T>> {
     let is_short = value.is_in_memory() && value.len().is_ok_and(|len| len <= LONG);
-    let bytes: Result<Cow<'_, [u8]>> = if is_short { value.bytes() } else { py.detach(|| value.bytes()) };
+    let bytes: Result<Cow<'_, [u8]>> = if is_short { value.bytes() } else { released(py, || value.bytes()) };
     match bytes {
         Ok(bytes) => make(&bytes).map(Some),
         Err(error) if is_gone(&error) => Ok(None),

@@ -294,3 +294,35 @@ def test_a_program_that_ends_with_a_lock_a_transaction_and_a_computation_open_en
     cache = make()
     assert cache["late"] == 1
     assert cache.check() == []
+
+
+PROGRAM_WITH_DAEMONS = """
+import atexit, sys, threading, time
+from diskcache_rs import Cache, FanoutCache
+cache, fanout = Cache(sys.argv[1]), FanoutCache(sys.argv[1] + "-fanout")
+
+def work(number):
+    turn = 0
+    while True:
+        turn += 1
+        cache.set((number, turn % 100), b"x" * (turn % 3000))
+        fanout[turn % 50] = turn
+        cache.set_many({"a": b"y" * 100_000, "b": turn})
+
+atexit.register(cache.set, "late", 1)
+for number in range(4):
+    threading.Thread(target=work, args=(number,), daemon=True).start()
+time.sleep(0.3)
+print("done")
+"""
+
+
+def test_a_program_ends_in_peace_while_daemon_threads_are_in_the_middle_of_calls(make: Callable[..., Cache], tmp_path: Path) -> None:
+    """One in fifteen was aborted: a thread that came back from the engine was ended by unwinding through Rust frames."""
+    for turn in range(15):
+        command = [sys.executable, "-c", PROGRAM_WITH_DAEMONS, str(tmp_path / f"cache-{turn}")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    cache = make(tmp_path / "cache-0")
+    assert cache["late"] == 1
+    assert cache.check() == []

@@ -7,7 +7,9 @@
 'value'
 """
 
+import atexit as _atexit
 import importlib as _importlib
+import os as _os
 import warnings as _warnings
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
@@ -75,6 +77,10 @@ __all__ = [
 ]
 
 __version__: str = _native.VERSION
+
+# Threads that are in the middle of a call when the program ends: see py/src/released.rs.
+_atexit.register(_native._end)
+_os.register_at_fork(after_in_child=_native._forked)
 
 if _native.DEBUG_BUILD:
     _warnings.warn("diskcache_rs was built without optimization: do not measure it", RuntimeWarning, stacklevel=2)

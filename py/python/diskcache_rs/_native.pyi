@@ -3,7 +3,7 @@ from typing import Any, Final, Self, TypeAlias, final
 
 from typing_extensions import disjoint_base
 
-__all__ = ["DEBUG_BUILD", "MIN_FILE_SIZE", "VERSION", "CacheBase", "FanoutBase", "ValueFile", "examine_drive"]
+__all__ = ["DEBUG_BUILD", "MIN_FILE_SIZE", "VERSION", "CacheBase", "FanoutBase", "ValueFile", "_end", "_forked", "examine_drive"]
 
 _Item: TypeAlias = tuple[tuple[Any, Any], float | None, Any]
 _Queue: TypeAlias = tuple[str | None, bool]
@@ -12,6 +12,9 @@ _Shared: TypeAlias = tuple[float | None, Any, bool]
 DEBUG_BUILD: Final[bool]
 MIN_FILE_SIZE: Final[int]
 VERSION: Final[str]
+
+def _end() -> None: ...
+def _forked() -> None: ...
 
 @disjoint_base
 class CacheBase:
