@@ -476,7 +476,11 @@ impl Drive {
                 Ok(Reply::Written { attr, .. }) => self.learn(host, attr, true),
                 Ok(_) => {}
             }
-            self.file(host, ino)?.uncommitted.remove(0);
+            let left = &mut self.file(host, ino)?.uncommitted;
+            // A fault of this very request may have thrown all of it away.
+            if !left.is_empty() {
+                left.remove(0);
+            }
         }
         self.injector.note("N11", true);
         Ok(())

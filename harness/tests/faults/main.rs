@@ -10,6 +10,7 @@ mod others;
 mod smb;
 mod stage;
 mod universal;
+mod walk;
 
 use harness::drive::catalogue::CATALOGUE;
 use stage::Stage;
