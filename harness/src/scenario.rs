@@ -379,6 +379,13 @@ mod tests {
         }
     }
 
+    /// For a while no scenario said so, and `harness run` without names passed by playing nothing.
+    #[test]
+    fn what_is_played_without_names_is_not_nothing() {
+        let main = Scenario::built_in().unwrap().into_iter().filter(|scenario| scenario.main).count();
+        assert!((10..=20).contains(&main), "{main} scenarios are played with every engine by default");
+    }
+
     #[test]
     fn a_misspelt_scenario_is_refused() {
         let good = BUILT_IN[0].1;

@@ -103,6 +103,9 @@ impl RunArgs {
 
     pub(super) fn run(&self) -> Result<ExitCode, String> {
         let matrix = self.matrix()?;
+        if matrix.scenarios.is_empty() {
+            return Err("there is no scenario to play".to_owned());
+        }
         match self.front {
             Front::Sim => self.play(Stage::Sim, &matrix),
             Front::Fuse => {
