@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test: helpers panic, and look at real files")]
 
 use diskcache_core::cache::{Change, Changed};
-use diskcache_core::clock::ManualClock;
-use diskcache_core::vfs::Vfs;
+use diskcache_core::clock::{ManualClock, OsClock};
 use diskcache_core::vfs::mem::MemVfs;
+use diskcache_core::vfs::{OsVfs, Vfs};
 use diskcache_core::{Attempt, Cache, ErrorKind, Hit, KeyOrder, KeyRef, Number, NumberKey, Options, ProfileOverride, Put, Setting};
 use std::path::Path;
 use std::sync::Arc;
@@ -386,4 +386,39 @@ fn a_local_cache_leaves_a_checkpoint_when_it_is_closed_if_much_would_be_replayed
         assert_eq!(again.len().unwrap(), u64::try_from(entries).unwrap());
         assert!((0..entries).all(|i| again.get(NumberKey::int(i).as_ref()).unwrap().is_some()));
     }
+}
+
+/// A writer was killed after it had made the next segment of the log and before it wrote that one's header. Nothing was lost, but `check`
+/// called the file damaged, and went on to do so when others had written to it.
+#[test]
+fn a_writer_killed_between_making_a_segment_and_writing_its_header_leaves_no_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let boot = |boot| Cache::open_on(Arc::new(OsVfs), Arc::new(OsClock), dir.path(), options(ProfileOverride::Local), boot).unwrap();
+    let segments = || {
+        let names = std::fs::read_dir(dir.path().join("seg")).unwrap().map(|entry| entry.unwrap().path());
+        let mut paths: Vec<_> = names.collect();
+        paths.sort();
+        paths
+    };
+    let cache = boot(1);
+    let value = vec![7; 10_000];
+    let mut stored = 0;
+    while segments().len() < 2 {
+        cache.set(KeyRef::text(&stored.to_string()), Put::bytes(&value)).unwrap();
+        stored += 1;
+    }
+    drop(cache);
+    // What the killed one left: the segment before is sealed, and this one is room and nothing else. Its first commit never was.
+    let newest = segments().pop().unwrap();
+    let len = std::fs::metadata(&newest).unwrap().len();
+    std::fs::write(&newest, vec![0; usize::try_from(len).unwrap()]).unwrap();
+    let cache = boot(2); // after a restart the log's end is found anew
+    let problems = || cache.check(false).unwrap().problems.into_iter().map(|p| p.what).collect::<Vec<_>>();
+    assert_eq!(problems(), Vec::<String>::new());
+    assert!(cache.get(KeyRef::text(&(stored - 2).to_string())).unwrap().is_some());
+    cache.set(KeyRef::text("next"), Put::bytes(&value)).unwrap();
+    assert_eq!(segments().pop().unwrap(), newest, "the room that is there is used");
+    assert_eq!(problems(), Vec::<String>::new());
+    drop(cache);
+    assert!(boot(3).get(KeyRef::text("next")).unwrap().is_some());
 }

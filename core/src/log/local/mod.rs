@@ -277,6 +277,9 @@ impl LocalLog {
         let need = frame::after(0, len) + frame::FRAME_HEADER_LEN as u64;
         let current = self.current(*cursor);
         if let Some(segment) = current.as_ref().filter(|s| cursor.position + need <= s.end()) {
+            if cursor.position == segment.start {
+                self.segments.complete(segment, self.tail.durable_checkpoint())?;
+            }
             return Ok(Arc::clone(segment));
         }
         let last = current.as_ref().map_or(0, |s| s.end() - s.start);
@@ -435,7 +438,7 @@ impl Log for LocalLog {
 
     fn check(&self, fix: bool, deadline: Deadline) -> Result<Vec<(Error, bool)>> {
         self.begin_exclusive(deadline)?;
-        let found = self.segments.list().map(|()| self.segments.check(self.tail.durable_checkpoint(), fix));
+        let found = self.segments.list().map(|()| self.segments.check(self.tail.end(), self.tail.durable_checkpoint(), fix));
         self.end_exclusive();
         found
     }

@@ -186,10 +186,20 @@ impl Segments {
         self.vfs.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))
     }
 
-    /// Returns what is wrong with the segment files themselves; with `fix`, writes damaged headers anew. The caller holds the lock.
-    pub(super) fn check(&self, durable_checkpoint: u64, fix: bool) -> Vec<(Error, bool)> {
+    /// Writes the header of a segment in which nothing was published yet, if its maker was killed before. The caller holds the lock.
+    pub(super) fn complete(&self, segment: &Segment, checkpoint: u64) -> Result<()> {
+        if SegmentHeader::parse(segment.map.bytes(0, SEGMENT_HEADER_LEN).unwrap_or(&[]), self.seed).is_ok() {
+            return Ok(());
+        }
+        let header = SegmentHeader { start: segment.start, capacity: segment.end() - segment.start, checkpoint };
+        segment.file.write_all_at(&header.encode(self.seed), 0).map_err(|e| Error::io("write to", &segment.path, e))
+    }
+
+    /// Returns what is wrong with the segment files themselves; with `fix`, writes damaged headers anew. What starts where the log ends is
+    /// no part of it yet: whoever made it may have been killed at any step, and the next writer completes it. The caller holds the lock.
+    pub(super) fn check(&self, log_end: u64, durable_checkpoint: u64, fix: bool) -> Vec<(Error, bool)> {
         let mut found = Vec::new();
-        for start in self.starts() {
+        for start in self.starts().into_iter().filter(|start| *start < log_end) {
             let segment = match self.starting(start) {
                 Ok(segment) => segment,
                 Err(error) => {
