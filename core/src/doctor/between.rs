@@ -13,6 +13,8 @@ const LOOKS: u64 = 10;
 const PATIENCE: Duration = Duration::from_secs(65);
 /// How long it is waited for a name that the other host has looked for in vain.
 const ABSENT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it is waited for a name that was just given.
+const NAME_PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(super) fn examine(examination: &mut Examination, tools: &Tools<'_>, folder: &Folder<'_>, peer: &Path) -> io::Result<()> {
@@ -29,7 +31,7 @@ pub(super) fn examine(examination: &mut Examination, tools: &Tools<'_>, folder: 
         tools.clock.sleep(PAUSE);
     }
     let (one, two) = (folder.path.clone(), peer.to_owned());
-    races(examination, vfs, &one, &two)?;
+    races(examination, tools, &one, &two)?;
     freshness(examination, vfs, &one, &two)?;
     absent(examination, tools, &one, &two)?;
     locks(examination, vfs, &one, &two)?;
@@ -37,7 +39,8 @@ pub(super) fn examine(examination: &mut Examination, tools: &Tools<'_>, folder: 
 }
 
 /// Two hosts give a name at once, by link and by exclusive creation: who was told that it won?
-fn races(examination: &mut Examination, vfs: &dyn Vfs, one: &Path, two: &Path) -> io::Result<()> {
+fn races(examination: &mut Examination, tools: &Tools<'_>, one: &Path, two: &Path) -> io::Result<()> {
+    let vfs = tools.vfs;
     let (mut linked, mut created) = ([0u32; 3], [0u32; 3]);
     let mut torn = 0;
     for n in 0..RACES {
@@ -56,7 +59,7 @@ fn races(examination: &mut Examination, vfs: &dyn Vfs, one: &Path, two: &Path) -
         };
         linked[both(&by_link)] += 1;
         created[both(&|dir, _| by_create(dir))] += 1;
-        let seen = read(vfs, &one.join(format!("link-{n}"))).unwrap_or_default();
+        let seen = read_patiently(tools, &one.join(format!("link-{n}"))).unwrap_or_default();
         torn += u32::from(seen != b"one" && seen != b"two");
     }
     // No winner is no harm: the name is read before anything is believed. A lost reply does the same.
@@ -73,6 +76,17 @@ fn races(examination: &mut Examination, vfs: &dyn Vfs, one: &Path, two: &Path) -
     };
     examination.add(severity, "exclusive create between hosts", found, note);
     Ok(())
+}
+
+/// A CIFS client keeps a closed file open for about a second, and meanwhile answers EINVAL to who opens it by its other name.
+fn read_patiently(tools: &Tools<'_>, path: &Path) -> io::Result<Vec<u8>> {
+    let patience = Deadline::after(tools.clock, NAME_PATIENCE);
+    loop {
+        match read(tools.vfs, path) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) && !patience.passed(tools.clock) => tools.clock.sleep(PAUSE),
+            answer => return answer,
+        }
+    }
 }
 
 /// One host appends and flushes; what does each way of looking show the other?
@@ -142,6 +156,10 @@ fn locks(examination: &mut Examination, vfs: &dyn Vfs, one: &Path, two: &Path) -
     let open = |dir: &Path| vfs.open(&PathBuf::from(dir).join("lock"), OpenMode::ReadWrite);
     let (mine, other) = (open(one)?, open(two)?);
     let (severity, found) = match (mine.try_lock(), other.try_lock()) {
+        // CIFS says EACCES where others say that it would have to wait.
+        (Ok(true), Err(error)) if error.raw_os_error() == Some(libc::EACCES) => {
+            (Severity::Good, "a lock (flock) of one host excludes the other, which is told EACCES".to_owned())
+        }
         (Ok(true), Ok(false)) => (Severity::Good, "a lock (flock) of one host excludes the other".to_owned()),
         (Ok(true), Ok(true)) => {
             (Severity::Note, "a lock (flock) is granted to both hosts (this cache needs none; SQLite and others do)".to_owned())

@@ -101,9 +101,14 @@ pub fn examine(dir: &Path, peer: Option<&Path>) -> io::Result<Examination> {
     let mut examination = Examination { dir: dir.to_owned(), peer: peer.map(Path::to_owned), profile, options, findings: Vec::new() };
     examination.look_at_type();
     let tools = Tools { vfs: &OsVfs, clock: &OsClock, chance: &OsChance };
-    if let Err(error) = examination.try_out(&tools) {
-        let advice = advice::of_error(&error);
-        examination.add(Severity::Unsound, "writing", format!("refused: {error}"), advice);
+    match mount::probe(tools.vfs, tools.clock, tools.chance, dir) {
+        Err(error) => examination.add(Severity::Unsound, "writing", format!("refused: {error}"), advice::of_error(&error)),
+        Ok(probe) => {
+            if let Err(error) = examination.try_out(&tools, &probe) {
+                let found = format!("the drive failed on the way: {error}");
+                examination.add(Severity::Warning, "looking further", found, advice::of_error(&error));
+            }
+        }
     }
     examination.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     Ok(examination)
@@ -158,10 +163,9 @@ impl Examination {
         }
     }
 
-    fn try_out(&mut self, tools: &Tools<'_>) -> io::Result<()> {
-        let probe = mount::probe(tools.vfs, tools.clock, tools.chance, &self.dir)?;
+    fn try_out(&mut self, tools: &Tools<'_>, probe: &mount::Probe) -> io::Result<()> {
         let before = self.profile.warnings.len();
-        self.profile = self.profile.clone().with_probe(&probe);
+        self.profile = self.profile.clone().with_probe(probe);
         for warning in self.profile.warnings.split_off(before) {
             let severity = if self.profile.kind == Kind::ObjectMount { Severity::Unsound } else { Severity::Warning };
             let advice = advice::of_warning(&warning);
@@ -170,7 +174,7 @@ impl Examination {
         self.look_at_profile();
         let name = format!("diskcache-doctor-{:016x}", tools.chance.next()? >> 64);
         let folder = Folder::create(tools, &self.dir, &name)?;
-        alone::examine(self, tools, &folder, &probe)?;
+        alone::examine(self, tools, &folder, probe)?;
         cost::measure(self, tools, &folder)?;
         if let Some(peer) = self.peer.clone() {
             between::examine(self, tools, &folder, &peer.join(&name))?;
