@@ -4,23 +4,32 @@ use crate::cache::engine::{Committed, Engine};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::BodyBuilder;
-use crate::sync::{Arc, Condvar, Mutex, lock};
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, lock};
 use std::time::Duration;
 
 /// The longest wait before a thread looks at its deadline again.
 const WAIT_MAX: Duration = Duration::from_millis(50);
+
+/// How long a commit waits for threads that are about to write: a part of what the last one took, and this at most.
+const GATHER_PART: u32 = 8;
+const GATHER_MAX: Duration = Duration::from_millis(10);
 
 /// What threads of this process want published.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     waiting: Mutex<Waiting>,
     done: Condvar,
+    arrived: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     leading: bool,
     queue: Vec<Arc<Ticket>>,
+    /// Threads that wrote when the last commit ended: those that it answered, and those that waited meanwhile.
+    active: usize,
+    /// How long the last commit took.
+    took: Duration,
 }
 
 #[derive(Debug)]
@@ -35,17 +44,22 @@ impl Group {
         let ticket = Arc::new(Ticket { body: body.clone(), result: Mutex::new(None) });
         let mut waiting = lock(&self.waiting);
         waiting.queue.push(Arc::clone(&ticket));
+        self.arrived.notify_one();
         loop {
             if let Some(result) = lock(&ticket.result).take() {
                 return result;
             }
             if !waiting.leading {
                 waiting.leading = true;
+                waiting = self.gather(waiting);
                 let batch = take_batch(&mut waiting.queue);
                 drop(waiting);
+                let began = engine.clock.boot();
                 let published = publish(engine, &batch, deadline);
                 settle(&batch, published);
                 waiting = lock(&self.waiting);
+                waiting.took = engine.clock.boot().saturating_sub(began);
+                waiting.active = batch.len() + waiting.queue.len();
                 waiting.leading = false;
                 self.done.notify_all();
                 continue;
@@ -55,6 +69,17 @@ impl Group {
             }
             waiting = self.done.wait_timeout(waiting, WAIT_MAX).map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard);
         }
+    }
+}
+
+impl Group {
+    /// Waits a moment for the threads that the last commit has just answered: they are about to write again, and would else go with every other commit
+    /// only. One thread alone waits for nobody.
+    fn gather<'a>(&self, waiting: MutexGuard<'a, Waiting>) -> MutexGuard<'a, Waiting> {
+        let patience = (waiting.took / GATHER_PART).min(GATHER_MAX);
+        let active = waiting.active;
+        let gathered = self.arrived.wait_timeout_while(waiting, patience, |waiting| waiting.queue.len() < active);
+        gathered.map_or_else(|poisoned| poisoned.into_inner().0, |(guard, _)| guard)
     }
 }
 
