@@ -37,7 +37,7 @@ const FOLD_LEN: u64 = 4 << 20;
 /// A fold is not worth its copying while at least so much of its part of the log lives, in hundredths.
 const FOLD_LIVE_MAX: u64 = 90;
 /// In shared mode a process that closes after this many commits leaves a checkpoint.
-const CLOSE_CHECKPOINT_COMMITS: u64 = 16;
+const CLOSE_CHECKPOINT_COMMITS: u64 = 4;
 /// In local mode one that leaves so many changed entries, or so many bytes of the log, to be replayed: a millisecond's work, about.
 const CLOSE_CHECKPOINT_ENTRIES: usize = 2048;
 const CLOSE_CHECKPOINT_LEN: u64 = 4 << 20;
