@@ -208,6 +208,7 @@ built_in!(
     "drive-full",
     "stale-handles",
     "lost-replies",
+    "flipped-reads",
     "soft-errors",
     "partition",
     "slow-drive",

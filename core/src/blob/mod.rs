@@ -5,7 +5,7 @@
 
 use crate::chance::{self, Chance};
 use crate::error::{Error, ErrorKind, Result};
-use crate::vfs::{OpenMode, Vfs, VfsFile};
+use crate::vfs::{OpenMode, Vfs, VfsFile, afresh};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -238,6 +238,14 @@ impl BlobReader {
     /// # Errors
     /// `Damaged` if the bytes are not those that were stored.
     pub fn read_whole(&self, buf: &mut [u8]) -> Result<()> {
+        match self.read_once(buf) {
+            // Past this host's caches: a bit may have flipped on the way.
+            Err(error) if error.kind() == ErrorKind::Damaged => afresh(|| self.read_once(buf)),
+            other => other,
+        }
+    }
+
+    fn read_once(&self, buf: &mut [u8]) -> Result<()> {
         match self.file.read_exact_at(buf, 0) {
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(Error::new(ErrorKind::Damaged, "a value's file is too short:").at(&self.path));

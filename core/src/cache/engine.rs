@@ -17,7 +17,7 @@ use crate::clock::{Clock, Deadline};
 use crate::compaction::FoldFiles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::marker::Mode;
-use crate::format::{BodyBuilder, Marker};
+use crate::format::{BodyBuilder, Marker, Record};
 use crate::index::{Doorkeeper, RunFiles};
 use crate::log::local::LocalLog;
 use crate::log::{Commit, Cursor, Log, Progress, Proposal, Published, Replay};
@@ -115,13 +115,18 @@ impl Replay for Live<'_> {
         engine.replayed.reached(reached);
     }
 
-    fn damaged(&mut self, _position: u64, next: u64, _why: &Error) {
-        write(&self.engine.state).skip_damaged(next);
+    fn damaged(&mut self, position: u64, next: u64, _why: &Error) {
+        write(&self.engine.state).skip_damaged(position, next);
         self.engine.replayed.reached(next);
     }
 
+    fn may_pass_damage(&self) -> bool {
+        self.engine.is_local()
+    }
+
     fn is_sound(&self) -> bool {
-        read(&self.engine.state).broken.is_none()
+        // Between hosts what comes after a checkpoint is to be answered from it: it may leave out what was replayed here.
+        read(&self.engine.state).broken.is_none() && (self.checkpoint.is_none() || self.engine.is_local())
     }
 
     fn may_publish(&self) -> bool {
@@ -186,7 +191,11 @@ impl Engine {
 
     fn is_recent_enough(&self) -> bool {
         let (Some(limit), looked) = (self.options.max_staleness, self.looked.load(Ordering::Relaxed)) else { return false };
-        !self.is_local() && looked != 0 && self.clock.boot().saturating_sub(Duration::from_micros(looked - 1)) <= limit
+        // A state that is guesswork has reached nothing.
+        !self.is_local()
+            && looked != 0
+            && self.replayed.position() != 0
+            && self.clock.boot().saturating_sub(Duration::from_micros(looked - 1)) <= limit
     }
 
     pub(crate) fn note_look(&self) {
@@ -232,15 +241,18 @@ impl Engine {
         }
     }
 
-    /// Makes the state anew if the drive failed while something was replayed into it.
+    /// Makes the state anew if the drive failed while something was replayed into it, or refused what was to be said of damage.
     fn mend_state(&self, cursor: &mut Cursor, deadline: Deadline) -> Result<()> {
-        let broken = read(&self.state).broken.is_some();
-        if broken { self.reload(cursor, deadline) } else { Ok(()) }
+        let unsound = {
+            let state = read(&self.state);
+            state.broken.is_some() || (state.doubt.is_some() && !self.options.read_only)
+        };
+        if unsound { self.reload(cursor, deadline) } else { Ok(()) }
     }
 
     /// Adopts a checkpoint that was made of an older position: its state, and the commits since then replayed on it, as everybody does.
     /// So processes that disagreed (one read a commit before it was damaged, another after) agree again. If it cannot be done now, the
-    /// state stays as it was replayed.
+    /// state is made anew before it is used again (on a local disk it stays as it was replayed).
     fn adopt(&self, checkpoint: Option<(Manifest, u64)>, cursor: &mut Cursor, deadline: Deadline) {
         let Some((manifest, at)) = checkpoint else { return };
         let target = cursor.position;
@@ -248,7 +260,15 @@ impl Engine {
         let from = manifest.cursor;
         let mut again = from;
         let Ok(mut state) = State::of(manifest, at, Arc::clone(&self.files), bucket_bits) else { return };
-        if self.replay_into(&mut state, &mut again, deadline).is_err() || again.position < target {
+        let behind = || Error::new(ErrorKind::Damaged, "a part of the log could not be read again:").at(&self.dir);
+        let done = self.replay_into(&mut state, &mut again, deadline);
+        let done = done.and_then(|()| if again.position < target || state.doubt.is_some() { Err(behind()) } else { Ok(()) });
+        if let Err(error) = done {
+            if !self.is_local() {
+                // Everybody else goes on from the checkpoint: so must we, before the next answer.
+                write(&self.state).broken = Some(error);
+                self.replayed.reached(0);
+            }
             return;
         }
         let mut current = write(&self.state);
@@ -323,6 +343,7 @@ impl Engine {
             let patience = if self.is_local() { ABSENCE_LOCAL } else { ABSENCE };
             state.believes_absence = self.clock.boot().saturating_sub(begun) >= patience;
             match self.replay_into(&mut state, &mut cursor, deadline) {
+                Ok(()) if state.doubt.is_some() && self.settle_doubt(&mut state, &mut cursor, deadline)? => {}
                 Ok(()) => return Ok((state, cursor)),
                 Err(error) if deadline.passed(&*self.clock) => return Err(error),
                 Err(error) if error.kind() == ErrorKind::Damaged => self.clock.sleep(NAP),
@@ -334,6 +355,32 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Says in the log what everybody is to make of a commit that cannot be read: publishes a checkpoint of the state without it. Others may have read
+    /// it before it was damaged, and their answers since may rest on it; so nobody decides that alone, and nothing is answered from such a
+    /// state before. Returns whether the log is to be read again; `false` where nothing can be published.
+    fn settle_doubt(&self, state: &mut State, cursor: &mut Cursor, deadline: Deadline) -> Result<bool> {
+        if self.options.read_only {
+            return Ok(false);
+        }
+        match self.publish_state(state, cursor, deadline) {
+            Ok(()) => Ok(true),
+            // A full drive, or one that others alone may write to: nothing that depends on it will be published either.
+            Err(error) if error.kind() == ErrorKind::Io => Ok(false),
+            // The caller's own operation was not tried yet, and a checkpoint that comes later does no harm.
+            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => Err(error.with_kind(ErrorKind::Timeout)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn publish_state(&self, state: &mut State, cursor: &mut Cursor, deadline: Deadline) -> Result<()> {
+        let manifest = state.manifest(*cursor, &self.write_delta(&state.delta, &state.levels)?);
+        let mut body = BodyBuilder::default();
+        body.push(&Record::Checkpoint(&manifest.encode()));
+        let proposal = Proposal { body: &body, decided_on: None, durable: true, quiet: false, checkpoint: state.checkpoint_at };
+        let mut rebuild = Rebuild { state, clock: &*self.clock, checkpoint: None };
+        self.log.publish(cursor, proposal, &mut rebuild, deadline).map(drop)
     }
 
     /// Publishes a commit and returns what came of it. The caller holds the exclusive lock in local mode.
@@ -362,9 +409,11 @@ impl Engine {
             let mut live = Live { engine: self, applied: Applied::default(), checkpoint: None };
             let published = self.log.publish(&mut cursor, proposal, &mut live, deadline);
             let applied = std::mem::take(&mut live.applied);
+            let is_broken = read(&self.state).broken.is_some();
+            let adopts = live.checkpoint.is_some();
             self.adopt(live.checkpoint.take(), &mut cursor, deadline);
             match published? {
-                Published::At(_) if read(&self.state).broken.is_some() => {
+                Published::At(_) if is_broken => {
                     let what = "the write is done, but the drive failed before it could be told what came of it:";
                     return Err(Error::new(ErrorKind::OutcomeUnknown, what).at(&self.dir));
                 }
@@ -374,6 +423,7 @@ impl Engine {
                     let folds = if removes { read(&self.state).folds.clone() } else { Vec::new() };
                     return Ok(Committed { outcomes: applied.outcomes, void: applied.void, folds });
                 }
+                Published::Behind if adopts && !is_broken => {}
                 Published::Behind => self.reload(&mut cursor, deadline)?,
                 Published::Held => {
                     drop(cursor);

@@ -15,6 +15,7 @@ use crate::format::{Codec, KeyRef, Place, ValueKind};
 use crate::index::{Delta, Layers, Lookup, Row};
 use crate::log::Bytes;
 use crate::sync::{Ordering, read};
+use crate::vfs;
 use std::time::Duration;
 
 /// A file that cannot be found for this long is gone.
@@ -104,9 +105,19 @@ impl Engine {
         }
     }
 
-    /// Reads the value of an entry.
+    /// Reads the value of an entry. On a network drive wrong bytes are believed only past all caches: a bit may have flipped on the way.
     #[inline]
     pub(crate) fn value_of(&self, entry: &Entry, key_and_tag: u64, fold: Option<&FoldRef>, deadline: Deadline) -> Result<Value> {
+        match self.value_once(entry, key_and_tag, fold, deadline) {
+            Err(error) if error.kind() == ErrorKind::Damaged && error.raw_os_error().is_none() && !self.is_local() => {
+                vfs::afresh(|| self.value_once(entry, key_and_tag, fold, deadline))
+            }
+            other => other,
+        }
+    }
+
+    #[inline]
+    fn value_once(&self, entry: &Entry, key_and_tag: u64, fold: Option<&FoldRef>, deadline: Deadline) -> Result<Value> {
         let meta = entry.value;
         match meta.place {
             Place::Inline(_) => Ok(Value::inline(meta)),

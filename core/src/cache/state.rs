@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(crate) plain: bool,
     /// Commits that were damaged or missing in replay.
     pub(crate) damaged_commits: u64,
+    /// The last of them, if no checkpoint said since what everybody is to make of it (shared mode): others may have read it.
+    pub(crate) doubt: Option<u64>,
     /// The drive failed while replay looked something up: what was replayed since is guesswork, and the state must be made anew.
     pub(crate) broken: Option<Error>,
     /// A file that the drive says is not there is taken for gone: it has been looked for long enough.
@@ -98,6 +100,7 @@ impl State {
             last_covered: 0,
             plain: false,
             damaged_commits: 0,
+            doubt: None,
             broken: None,
             believes_absence: false,
             damaged_lookups: 0,
@@ -125,6 +128,7 @@ impl State {
         self.last_folds = std::mem::replace(&mut self.checkpoint_folds, self.folds.clone());
         self.last_covered = std::mem::replace(&mut self.covered, manifest.cursor.position);
         self.checkpoint_at = at;
+        self.doubt = None;
         self.expire_floor = f64::NEG_INFINITY;
         self.epoch += 1;
         Ok(())
@@ -321,7 +325,10 @@ impl State {
     }
 
     /// Takes note of a commit that is damaged or missing.
-    pub(crate) fn skip_damaged(&mut self, next: u64) {
+    pub(crate) fn skip_damaged(&mut self, position: u64, next: u64) {
+        if !self.files.are_mapped() {
+            self.doubt = Some(position);
+        }
         self.damaged_commits += 1;
         self.counters.damaged += 1;
         self.position = next;
@@ -330,7 +337,10 @@ impl State {
     /// Adopts a checkpoint at once if it was made of exactly this state; returns it if it must be adopted by replaying again.
     fn checkpoint(&mut self, bytes: &[u8], at: u64) -> Option<(Manifest, u64)> {
         let manifest = Manifest::parse(bytes).ok()?;
-        if manifest.cursor.position <= self.covered {
+        // Between hosts the order of the log decides: one that was made without knowledge of the newest is none. (It may hold a commit that the
+        // newest had to leave out.)
+        let known = if self.files.are_mapped() { self.covered } else { self.covered.max(self.checkpoint_at) };
+        if manifest.cursor.position <= known {
             return None; // somebody else's came first and covers as much
         }
         if manifest.cursor.position > at {
@@ -370,8 +380,12 @@ impl Replay for Rebuild<'_> {
         self.checkpoint = applied.checkpoint.or(self.checkpoint.take());
     }
 
-    fn damaged(&mut self, _position: u64, next: u64, _why: &Error) {
-        self.state.skip_damaged(next);
+    fn damaged(&mut self, position: u64, next: u64, _why: &Error) {
+        self.state.skip_damaged(position, next);
+    }
+
+    fn is_sound(&self) -> bool {
+        self.checkpoint.is_none()
     }
 }
 

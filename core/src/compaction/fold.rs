@@ -16,7 +16,7 @@ use crate::format::wire::{Malformed, Reader, Writer, checksum};
 use crate::format::{FORMAT_VERSION, Place};
 use crate::log::Bytes;
 use crate::sync::{Mutex, lock};
-use crate::vfs::{Map, OpenMode, Vfs, VfsFile};
+use crate::vfs::{Map, OpenMode, Vfs, VfsFile, afresh, is_afresh};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -234,16 +234,18 @@ impl FoldFile {
         let mut lost = 0;
         let ends = self.table.rows.iter().skip(1).map(|row| row.1).chain([self.len]);
         for ((_, offset), end) in self.table.rows.iter().zip(ends) {
-            let whole = end.checked_sub(*offset).and_then(|len| self.bytes(*offset, len).ok());
-            let read = whole.as_deref().and_then(|bytes| {
-                let (entry, len) = EntryRef::parse(bytes, self.seed).ok()?;
+            let mut read = || {
+                let bytes = end.checked_sub(*offset).and_then(|len| self.bytes(*offset, len).ok())?;
+                let (entry, len) = EntryRef::parse(&bytes, self.seed).ok()?;
                 let value = if matches!(entry.entry.value.place, Place::Log) { bytes.get(len..)? } else { &[] };
                 if value.len() as u64 != entry.entry.value.len && !value.is_empty() {
                     return None;
                 }
                 take(entry, value);
                 Some(())
-            });
+            };
+            let again = matches!(self.source, Source::Read(_));
+            let read = read().or_else(|| if again { afresh(&mut read) } else { None });
             lost += u64::from(read.is_none());
         }
         lost
@@ -287,7 +289,7 @@ impl FoldFiles {
 
     /// Opens a fold file and checks that it is the one that the log names.
     pub(crate) fn file(&self, fold: &FoldRef) -> Result<Arc<FoldFile>> {
-        if let Some(file) = lock(&self.open).get(&fold.id) {
+        if let Some(file) = lock(&self.open).get(&fold.id).filter(|_| !is_afresh()) {
             return Ok(Arc::clone(file));
         }
         let file = Arc::new(self.load(fold)?);
@@ -307,7 +309,11 @@ impl FoldFiles {
             other => other.map_err(|e| Error::io("open", &path, e))?,
         };
         let real = file.len().map_err(|e| Error::io("look at", &path, e))?.min(fold.len);
-        let (table, salvaged) = match self.table(&*file, fold, real) {
+        let table = match self.table(&*file, fold, real) {
+            Err(TableFault::Malformed(_)) if !self.mapped => afresh(|| self.table(&*file, fold, real)),
+            other => other,
+        };
+        let (table, salvaged) = match table {
             Ok(table) => (table, false),
             Err(TableFault::Io(e)) => return Err(Error::io("read", &path, e)),
             Err(TableFault::Malformed(why)) => {

@@ -9,7 +9,7 @@ use super::pager::Pager;
 use super::run::{Fault, RunFile, Source};
 use crate::error::{Error, ErrorKind};
 use crate::format::wire::Malformed;
-use crate::vfs::{OpenMode, Vfs, VfsFile};
+use crate::vfs::{OpenMode, Vfs, VfsFile, afresh};
 use hashbrown::{HashMap, HashSet};
 use std::fmt::Debug;
 use std::io;
@@ -138,7 +138,11 @@ impl RunFiles {
         if let Some(opened) = lock(&self.open).get(&slice.file) {
             return Ok(opened.clone());
         }
-        let file = self.source(slice).and_then(|s| RunFile::open(s, slice.head_len as usize, slice.file_len, slice.sum, self.seed));
+        let open = || self.source(slice).and_then(|s| RunFile::open(s, slice.head_len as usize, slice.file_len, slice.sum, self.seed));
+        let file = match open() {
+            Err(Fault::Damaged(_)) if !self.are_mapped() => afresh(open),
+            other => other,
+        };
         let opened = match file {
             Ok(file) => Ok(Arc::new(file)),
             Err(Fault::Damaged(malformed)) => Err(malformed),

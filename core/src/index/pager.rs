@@ -8,7 +8,7 @@ use super::lock;
 use super::recent::Recent;
 use super::run::{BLOCK_LEN, Fault, Piece};
 use crate::format::wire::Malformed;
-use crate::vfs::VfsFile;
+use crate::vfs::{VfsFile, is_afresh};
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -89,7 +89,7 @@ impl Pager {
     }
 
     fn page(&self, file: u64, number: u64) -> Result<Arc<Page>, Fault> {
-        if let Some(page) = lock(&self.pages).get((file, number)) {
+        if let Some(page) = lock(&self.pages).get((file, number)).filter(|_| !is_afresh()) {
             return Ok(page);
         }
         let offset = number.checked_mul(PAGE_LEN as u64).ok_or(Malformed::Short)?;

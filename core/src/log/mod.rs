@@ -59,6 +59,11 @@ pub trait Replay {
     fn commit(&mut self, commit: &Commit<'_>);
     /// Takes note that the commit at `position` is damaged or missing and replays as nothing; the next one is at `next`.
     fn damaged(&mut self, position: u64, next: u64, why: &Error);
+    /// Returns whether replay may go on past a commit that is damaged or missing. In shared mode nobody answers from a state that passed one alone: it
+    /// is said in the log first, by a checkpoint of that state.
+    fn may_pass_damage(&self) -> bool {
+        true
+    }
     /// Returns whether the proposer may still publish after what was just replayed; asked in shared mode after each lost race.
     fn may_publish(&self) -> bool {
         true
@@ -84,7 +89,7 @@ pub struct Start {
 pub enum Progress {
     /// Everything known to be published was replayed.
     UpToDate,
-    /// What comes next was collected: start again from [`Log::start`].
+    /// What comes next was collected, or is damaged and may not be passed: start again from [`Log::start`].
     Gone,
 }
 

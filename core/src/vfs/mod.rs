@@ -3,10 +3,12 @@
 //! Every method is one I/O step, and every step is a failpoint. Nothing here retries, hides an error or guesses: what the drive
 //! said is what the caller gets, `close` included.
 
+pub mod afresh;
 pub mod map;
 pub mod mem;
 pub mod os;
 
+pub use afresh::{afresh, is_afresh};
 pub use map::{Map, MapOwner};
 pub use mem::MemVfs;
 pub use os::OsVfs;
@@ -82,7 +84,7 @@ pub trait Vfs: Debug + Send + Sync + 'static {
 
 /// An open file. Positional, shareable between threads.
 pub trait VfsFile: Debug + Send + Sync {
-    /// Reads up to `buf.len()` bytes at `offset`; short at the end of the file, 0 past it.
+    /// Reads up to `buf.len()` bytes at `offset`; short at the end of the file, 0 past it. Within [`afresh`] past the host's caches.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;

@@ -288,6 +288,16 @@ impl Drive {
         self.hosts[host].rules.pages
     }
 
+    /// Forgets a file's clean pages: what is read next is asked of the server.
+    ///
+    /// # Errors
+    /// The descriptor is dead.
+    pub fn forget_pages(&mut self, host: HostId, handle: u64) -> Outcome<()> {
+        let ino = self.handle(host, handle)?.ino;
+        self.file(host, ino)?.pages.drop_clean();
+        Ok(())
+    }
+
     fn revalidate(&mut self, host: HostId, ino: Ino) -> Outcome<()> {
         let now = self.now();
         let file = self.file(host, ino)?;

@@ -189,6 +189,14 @@ impl DriveHandle {
         Ok(opened.handle)
     }
 
+    /// Forgets the clean pages of an open file, as a read with `O_DIRECT` passes by them.
+    ///
+    /// # Errors
+    /// The descriptor is none.
+    pub fn forget_pages(&self, fd: u64) -> Result<(), Errno> {
+        self.run(|drive, host| drive.forget_pages(host, fd))
+    }
+
     /// Reads at an offset; fewer bytes than asked for only at the end of the file.
     ///
     /// # Errors

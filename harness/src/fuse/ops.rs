@@ -433,14 +433,24 @@ impl Filesystem for HostFs {
 
     fn open(&self, req: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let mode = open_mode(flags.0);
+        let direct = flags.0 & libc::O_DIRECT != 0;
         let looked = self.shared.recall(req.pid()).filter(|looked| looked.ino == Some(ino.0));
         if looked.as_ref().is_some_and(|looked| looked.asked) {
             self.shared.drive().spare_lookup(self.shared.host, Purpose::Open);
         }
         let call = move |drive: &mut Drive, host| {
-            let Some(looked) = &looked else { return drive.open_handle(host, ino.0, mode) };
+            let Some(looked) = &looked else {
+                let opened = drive.open_handle(host, ino.0, mode)?;
+                if direct {
+                    drive.forget_pages(host, opened.handle)?;
+                }
+                return Ok(opened);
+            };
             let opened = drive.open_name(host, looked.dir, &looked.name, None, mode)?.0;
             if opened.attr.ino == ino.0 {
+                if direct {
+                    drive.forget_pages(host, opened.handle)?;
+                }
                 return Ok(opened);
             }
             // The name has another file now than the kernel was told: it asks once more after ESTALE.

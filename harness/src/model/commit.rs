@@ -16,6 +16,7 @@ const OP_FIRST: u8 = 2;
 const HOLD_FIRST: u8 = 26;
 const FOLD_FIRST: u8 = 38;
 const CHECKPOINT_FIRST: u8 = 40;
+const VERDICT_FIRST: u8 = 42;
 
 /// A commit as somebody read it: its identity (the nonce), and whether all of it was there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +49,11 @@ pub(super) enum Kind {
         /// Which folder.
         folder: usize,
     },
+    /// Says that the commit at this slot cannot be read and replays as nothing: a checkpoint of a state without it.
+    Verdict {
+        /// Which slot.
+        slot: usize,
+    },
 }
 
 impl Commit {
@@ -69,6 +75,7 @@ impl Commit {
             Kind::Hold { op } => HOLD_FIRST + byte(op),
             Kind::Fold { folder } => FOLD_FIRST + byte(folder),
             Kind::Checkpoint { folder } => CHECKPOINT_FIRST + byte(folder),
+            Kind::Verdict { slot } => VERDICT_FIRST + byte(slot),
         })
     }
 
@@ -81,7 +88,8 @@ impl Commit {
             OP_FIRST..HOLD_FIRST => Kind::Op { op: usize::from((id - OP_FIRST) / 2), restaged: (id - OP_FIRST) % 2 == 1 },
             HOLD_FIRST..FOLD_FIRST => Kind::Hold { op: usize::from(id - HOLD_FIRST) },
             FOLD_FIRST..CHECKPOINT_FIRST => Kind::Fold { folder: usize::from(id - FOLD_FIRST) },
-            _ => Kind::Checkpoint { folder: usize::from(id - CHECKPOINT_FIRST) },
+            CHECKPOINT_FIRST..VERDICT_FIRST => Kind::Checkpoint { folder: usize::from(id - CHECKPOINT_FIRST) },
+            _ => Kind::Verdict { slot: usize::from(id - VERDICT_FIRST) },
         })
     }
 
@@ -113,6 +121,11 @@ impl Commit {
         Self(self.0 | Self::SKIPPED)
     }
 
+    /// Says whether its place was taken for replayed, but it was not.
+    pub(super) fn is_skipped(self) -> bool {
+        self.0 & Self::SKIPPED != 0
+    }
+
     /// Says whether only a part was seen.
     pub(super) fn is_half(self) -> bool {
         self.0 & Self::HALF != 0
@@ -140,6 +153,7 @@ impl fmt::Display for Commit {
             Some(Kind::Hold { op }) => write!(f, "hold:{}", OpName(op))?,
             Some(Kind::Fold { folder }) => write!(f, "fold{folder}")?,
             Some(Kind::Checkpoint { folder }) => write!(f, "checkpoint{folder}")?,
+            Some(Kind::Verdict { slot }) => write!(f, "void:{slot}")?,
         }
         if self.is_half() {
             write!(f, "(half)")?;
@@ -211,6 +225,31 @@ impl Seq {
         if count >= SLOTS { self } else { Self(self.0 & ((1 << (8 * count)) - 1)) }
     }
 
+    /// Appends a commit that was read, or (`unread`) whose place was passed; a verdict takes back what it speaks of.
+    pub(super) fn replay(&mut self, commit: Commit, unread: bool) {
+        self.push(if unread { commit.skipped() } else { commit });
+        if let Some(Kind::Verdict { slot }) = commit.kind() {
+            self.set(slot, self.at(slot).skipped());
+        }
+    }
+
+    /// Returns what a replay of all of it comes to.
+    pub(super) fn replayed(self) -> Self {
+        let mut seq = self;
+        for (_, commit) in self.iter() {
+            if let Some(Kind::Verdict { slot }) = commit.kind() {
+                seq.set(slot, seq.at(slot).skipped());
+            }
+        }
+        seq
+    }
+
+    /// Returns the slot of a commit that was passed and of which no verdict speaks.
+    pub(super) fn doubt(self) -> Option<usize> {
+        let judged = |slot| self.iter().any(|(_, commit)| commit.kind() == Some(Kind::Verdict { slot }));
+        self.iter().find(|&(slot, commit)| commit.is_skipped() && !judged(slot)).map(|(slot, _)| slot)
+    }
+
     /// Returns the commits in order; free slots are left out.
     pub(super) fn iter(self) -> impl Iterator<Item = (usize, Commit)> {
         (0..self.len()).map(move |slot| (slot, self.at(slot))).filter(|(_, commit)| commit.is_some())
@@ -241,7 +280,8 @@ mod tests {
     fn every_kind_survives_its_byte() {
         let ops = (0..3 * OPS).flat_map(|op| [Kind::Op { op, restaged: false }, Kind::Op { op, restaged: true }, Kind::Hold { op }]);
         let folders = (0..2).flat_map(|folder| [Kind::Fold { folder }, Kind::Checkpoint { folder }]);
-        for kind in ops.chain(folders).chain([Kind::Marker]) {
+        let verdicts = (0..SLOTS).map(|slot| Kind::Verdict { slot });
+        for kind in ops.chain(folders).chain(verdicts).chain([Kind::Marker]) {
             assert_eq!(Commit::of(kind).kind(), Some(kind));
             assert_eq!(Commit::of(kind).half().skipped().kind(), Some(kind));
         }

@@ -95,6 +95,12 @@ pub enum Mutation {
     UnlinkInDoubt,
     /// Takes a value from the name that the index has, without asking whether it is the commit that the index means.
     FetchByName,
+    /// Passes a commit that cannot be read and answers, without a word of it in the log.
+    PassAlone,
+    /// Takes a commit for damaged that one read gave wrongly.
+    BelieveOneRead,
+    /// Who has replayed a commit keeps it, whatever a verdict says.
+    IgnoreVerdict,
     /// Checks nothing: neither after a win nor after a read. Sound only within the grace.
     SkipChecks,
 }
@@ -123,6 +129,10 @@ pub struct Config {
     /// Whether crashes are steps. (Without them a crash is a process that takes no further step; only the grace asks
     /// who is alive.)
     pub crashes: bool,
+    /// Whether the drive may damage the file of one commit.
+    pub damage: bool,
+    /// Whether a read may give wrong bytes of a file that is sound.
+    pub misreads: bool,
     /// Whether every hold is honoured until it is used. (Otherwise each hold may have run out at any moment.)
     pub holds_honoured: bool,
     /// The rules that are broken on purpose.
@@ -144,6 +154,8 @@ impl Config {
             sweep_stage: false,
             deadlines: false,
             crashes: false,
+            damage: false,
+            misreads: false,
             holds_honoured: false,
             mutations: Vec::new(),
         }

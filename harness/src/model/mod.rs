@@ -33,6 +33,10 @@
 //!    one that others built on.
 //! 8. *Values* are fetched from a commit only if it is the one that the index means.
 //!
+//! 9. *Damage.* Wrong bytes are read again past all caches before anything is made of them. Who still cannot read a commit passes
+//!    it, and answers nothing before a checkpoint of the state without it is in the log and the bell rang; whoever replays that
+//!    takes the commit back. So all go on from the same.
+//!
 //! # What must hold
 //!
 //! Acknowledged stays in the log; no operation takes effect twice, or after it was reported as not done; a read shows

@@ -1,6 +1,6 @@
 //! Which steps are possible in a state: those of each process, of the network, and of the tidying that belongs to none.
 
-use super::commit::{Commit, Seq};
+use super::commit::{Commit, Kind, Seq};
 use super::config::{Collecting, Config, Mutation, Role};
 use super::state::{Pc, Process, State, small};
 use super::step::{Step, What, Who};
@@ -35,6 +35,7 @@ impl Moves<'_> {
             self.of_process(process);
         }
         self.landings();
+        self.damage();
         self.collect();
         self.sweep();
     }
@@ -67,10 +68,11 @@ impl Moves<'_> {
     fn gather(&mut self, process: usize) {
         let me = self.state.processes[process];
         if me.next() < self.config.max_log && self.state.names.at(me.next()).is_some() {
-            let mut after = *self.state;
-            let commit = self.state.open(me.next());
-            after.processes[process].seq.push(commit);
-            self.push(process, What::Opened { slot: small(me.next()), commit }, after);
+            self.open_next(process);
+        }
+        if self.is_in_doubt(process) {
+            self.give_verdict(process);
+            return;
         }
         if !me.confirmed() {
             let mut after = *self.state;
@@ -93,6 +95,73 @@ impl Moves<'_> {
             }
             Role::Tidier(tidier) => self.tidy(process, tidier),
             Role::Reader(_) | Role::Newcomer(_) => {}
+        }
+    }
+
+    /// Opens the commit at the next slot, which has its name, and replays or passes it.
+    pub(super) fn open_next(&mut self, process: usize) {
+        let slot = self.state.processes[process].next();
+        let commit = self.state.open(slot);
+        let damaged = self.state.is_damaged(slot);
+        let believed = self.config.misreads && self.config.breaks(Mutation::BelieveOneRead);
+        for unread in [false, true] {
+            if (!unread && damaged) || (unread && !damaged && !believed) {
+                continue;
+            }
+            let mut after = *self.state;
+            self.replay(&mut after, process, commit, unread);
+            let small = small(slot);
+            self.push(process, if unread { What::Passed { slot: small } } else { What::Opened { slot: small, commit } }, after);
+        }
+        if self.config.misreads && !damaged {
+            // Read again past all caches, before anything is made of it.
+            self.push(process, What::Misread { slot: small(slot) }, *self.state);
+        }
+    }
+
+    pub(super) fn replay(&self, after: &mut State, process: usize, commit: Commit, unread: bool) {
+        let seq = &mut after.processes[process].seq;
+        if self.config.breaks(Mutation::IgnoreVerdict) && commit.kind().is_some_and(|kind| matches!(kind, Kind::Verdict { .. })) {
+            seq.push(commit);
+        } else {
+            seq.replay(commit, unread);
+        }
+    }
+
+    /// Says whether `process` passed a commit, and nothing in the log says yet what everybody is to make of it.
+    pub(super) fn is_in_doubt(&self, process: usize) -> bool {
+        !self.config.breaks(Mutation::PassAlone) && self.state.processes[process].seq.doubt().is_some()
+    }
+
+    /// Publishes a checkpoint without the commit that cannot be read, once everything else was replayed, and rings for it.
+    pub(super) fn give_verdict(&mut self, process: usize) {
+        let me = self.state.processes[process];
+        let (Some(doubt), slot) = (me.seq.doubt(), me.next()) else { return };
+        if slot >= self.config.max_log || self.state.names.at(slot).is_some() {
+            return;
+        }
+        let mut after = *self.state;
+        let commit = Commit::of(Kind::Verdict { slot: doubt });
+        after.staged |= commit.bit();
+        if after.link(self.config, slot, commit) != super::state::Answer::Won {
+            return;
+        }
+        after.bell = after.bell.max(small(slot) + 1);
+        let next = &mut after.processes[process];
+        next.seq.replay(commit, false);
+        next.confirm_all();
+        self.push(process, What::Judged { slot: small(doubt), at: small(slot) }, after);
+    }
+
+    /// The drive damages the file of a commit.
+    fn damage(&mut self) {
+        if !self.config.damage || self.state.damaged != 0 {
+            return;
+        }
+        for (slot, commit) in self.state.names.iter().filter(|(_, commit)| commit.op().is_some()) {
+            let mut after = *self.state;
+            after.damaged |= 1 << slot;
+            self.out.push((Step { who: Who::Drive, what: What::Damaged { slot: small(slot), commit } }, after));
         }
     }
 
@@ -166,6 +235,7 @@ impl State {
             decided: 0,
             collected: 0,
             half: 0,
+            damaged: 0,
             bell: 1,
             acked: 0,
             undone: 0,
@@ -259,6 +329,9 @@ impl Config {
         }
         if self.collecting == Collecting::Folded && !self.tidies() {
             return Err("nothing can be collected without a tidier");
+        }
+        if (self.damage || self.misreads) && (self.tidies() || self.transacts() || self.collecting != Collecting::Never) {
+            return Err("damage is searched by itself: verdicts are the checkpoints then");
         }
         if self.tidies() && self.breaks(Mutation::SkipChecks) {
             return Err("skipped checks are for thought checkpoints");

@@ -17,6 +17,14 @@ impl Moves<'_> {
         if slot >= self.config.max_log || self.waits_for_hold(process) {
             return;
         }
+        if self.is_in_doubt(process) {
+            if self.state.names.at(slot).is_some() {
+                self.open_next(process);
+            } else {
+                self.give_verdict(process);
+            }
+            return;
+        }
         self.try_link(process);
         let mut timed_out = *self.state;
         if timed_out.staged & me.commit.bit() != 0 && timed_out.fly(self.config, slot, me.commit) {
@@ -70,14 +78,18 @@ impl Moves<'_> {
     fn settle(&mut self, process: usize, there: Commit) {
         let me = self.state.processes[process];
         let (slot, commit) = (small(me.next()), me.commit);
+        let damaged = self.state.is_damaged(me.next());
+        if damaged {
+            // If not even the nonce can be read, nobody can tell whose it is.
+            self.unknown(process, What::Unknown { commit });
+        }
         let mut after = *self.state;
-        let next = &mut after.processes[process];
         if there.same(commit) && !self.config.breaks(Mutation::BlindRetry) {
-            next.pc = Pc::Confirm;
+            after.processes[process].pc = Pc::Confirm;
             self.push(process, What::FoundOwn { slot, commit }, after);
         } else {
-            next.seq.push(there);
-            next.pc = Pc::ConfirmLoss;
+            self.replay(&mut after, process, there, damaged);
+            after.processes[process].pc = Pc::ConfirmLoss;
             self.push(process, What::Lost { slot, commit, other: there }, after);
         }
     }
@@ -213,7 +225,7 @@ impl Moves<'_> {
                 next.op = 1;
                 next.pc = Pc::Decide;
             }
-            Some(Kind::Marker | Kind::Fold { .. } | Kind::Checkpoint { .. }) | None => after.retire(process),
+            Some(Kind::Marker | Kind::Fold { .. } | Kind::Checkpoint { .. } | Kind::Verdict { .. }) | None => after.retire(process),
         }
         self.push(process, What::AnchorThere { slot: me.anchor }, after);
     }
@@ -262,7 +274,7 @@ impl Moves<'_> {
                 after.broken = Some(Broken::AcknowledgedNotInLog);
             } else if me.seq.iter().any(|(_, commit)| commit.is_half()) {
                 after.broken = Some(Broken::ReadShowsHalf);
-            } else if me.seq != after.history.prefix(slot + 1) {
+            } else if me.seq != after.history.prefix(slot + 1).replayed() {
                 after.broken = Some(Broken::AnswerFromOtherState);
             }
         } else {
@@ -280,7 +292,7 @@ impl Moves<'_> {
     /// Decides a transaction on what was replayed and confirmed, and stages its commit.
     pub(super) fn decide(&self, after: &mut State, process: usize, op: usize) {
         let me = after.processes[process];
-        if me.seq != after.history.prefix(me.next()) {
+        if me.seq != after.history.prefix(me.next()).replayed() {
             after.broken = Some(Broken::DecidedOnOtherState);
         }
         after.decide(op, me.next() - 1);

@@ -20,6 +20,14 @@ impl Moves<'_> {
     pub(super) fn catch_up(&mut self, process: usize) {
         let me = self.state.processes[process];
         let slot = me.next();
+        if self.is_in_doubt(process) {
+            if slot < self.config.max_log && self.state.names.at(slot).is_some() {
+                self.open_next(process);
+            } else {
+                self.give_verdict(process);
+            }
+            return;
+        }
         if slot >= usize::from(me.target) {
             if me.confirmed() {
                 self.have_all(process, *self.state, What::Fetched { slot: small(slot - 1) });
@@ -28,12 +36,10 @@ impl Moves<'_> {
             }
             return;
         }
-        let there = self.state.open(slot);
-        let mut after = *self.state;
-        if there.is_some() {
-            after.processes[process].seq.push(there);
-            self.push(process, What::Opened { slot: small(slot), commit: there }, after);
+        if self.state.names.at(slot).is_some() {
+            self.open_next(process);
         } else {
+            let mut after = *self.state;
             after.forget(process);
             self.push(process, What::Missing { slot: small(slot) }, after);
         }
@@ -120,13 +126,14 @@ impl Moves<'_> {
             if commit.is_half() {
                 return Some(Broken::ReadShowsHalf);
             }
-            if let Some(op) = commit.op() {
+            // What the drive has lost is shown to nobody any more, once that is said.
+            if let Some(op) = commit.op().filter(|_| !commit.is_skipped() || state.is_damaged(slot)) {
                 shown |= u16::from(state.takes_effect(self.config, slot, commit)) << op;
             }
         }
         if me.before & !shown != 0 {
             Some(Broken::ReadMissesAcknowledged)
-        } else if me.seq != state.history.prefix(me.next()) {
+        } else if me.seq != state.history.prefix(me.next()).replayed() {
             Some(Broken::ReadShowsOtherState)
         } else {
             None

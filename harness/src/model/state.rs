@@ -125,6 +125,8 @@ pub struct State {
     pub(super) collected: u8,
     /// `Mutation::HalfCommit` only: slots with a part of their records.
     pub(super) half: u8,
+    /// Slots whose files the drive has damaged.
+    pub(super) damaged: u8,
     /// How long the bell is.
     pub(super) bell: u8,
     /// Operations whose callers were told that they are done.
@@ -182,6 +184,11 @@ impl State {
     /// Whether the name of `slot` was collected.
     pub(super) fn is_collected(&self, slot: usize) -> bool {
         self.collected & (1 << slot) != 0
+    }
+
+    /// Whether the file of `slot` is damaged.
+    pub(super) fn is_damaged(&self, slot: usize) -> bool {
+        slot < SLOTS && self.damaged & (1 << slot) != 0
     }
 
     /// Opens the name of `slot`.
@@ -330,7 +337,7 @@ impl Hash for State {
             }
         }
         let ([a0, a1], [u0, u1]) = (self.acked.to_le_bytes(), self.undone.to_le_bytes());
-        hasher.write_u64(u64::from_le_bytes([a0, a1, u0, u1, present, 0, 0, 0]));
+        hasher.write_u64(u64::from_le_bytes([a0, a1, u0, u1, present, self.damaged, 0, 0]));
     }
 }
 

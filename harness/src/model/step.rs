@@ -17,6 +17,7 @@ pub struct Step {
 pub(super) enum Who {
     Process(Role),
     Network,
+    Drive,
     Collector,
     Sweeper,
 }
@@ -46,6 +47,10 @@ pub(super) enum What {
     Looked { bell: u8 },
     Opened { slot: u8, commit: Commit },
     Missing { slot: u8 },
+    Misread { slot: u8 },
+    Passed { slot: u8 },
+    Judged { slot: u8, at: u8 },
+    Damaged { slot: u8, commit: Commit },
     Answered,
     Fetched { slot: u8 },
     ValueGone { slot: u8 },
@@ -90,6 +95,10 @@ impl What {
             Self::Looked { .. } => "looked",
             Self::Opened { .. } => "opened",
             Self::Missing { .. } => "missing",
+            Self::Misread { .. } => "misread",
+            Self::Passed { .. } => "passed",
+            Self::Judged { .. } => "judged",
+            Self::Damaged { .. } => "damaged",
             Self::Answered => "answered",
             Self::Fetched { .. } => "fetched",
             Self::ValueGone { .. } => "value gone",
@@ -115,6 +124,7 @@ impl fmt::Display for Step {
         match self.who {
             Who::Process(role) => write!(f, "{role}: ")?,
             Who::Network => write!(f, "network: ")?,
+            Who::Drive => write!(f, "drive: ")?,
             Who::Collector => write!(f, "collector: ")?,
             Who::Sweeper => write!(f, "sweeper: ")?,
         }
@@ -166,6 +176,10 @@ impl What {
             Self::Looked { bell } => write!(f, "begins a read, the bell is {bell} long"),
             Self::Opened { slot, commit } => write!(f, "opens log/{slot}, replays {commit}"),
             Self::Missing { slot } => write!(f, "opens log/{slot}: no such name"),
+            Self::Misread { slot } => write!(f, "reads wrong bytes of log/{slot}, and reads again"),
+            Self::Passed { slot } => write!(f, "cannot read log/{slot}, passes it"),
+            Self::Judged { slot, at } => write!(f, "publishes as log/{at} that log/{slot} replays as nothing, and rings"),
+            Self::Damaged { slot, commit } => write!(f, "damages log/{slot}, {commit}"),
             Self::Answered => write!(f, "answers the read"),
             Self::Fetched { slot } => write!(f, "fetches a value of log/{slot}"),
             Self::ValueGone { slot } => write!(f, "finds the value of log/{slot} gone"),

@@ -179,6 +179,9 @@ impl SimFile {
 impl VfsFile for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.pass()?;
+        if diskcache_core::vfs::is_afresh() {
+            self.drive.forget_pages(self.fd).map_err(error)?;
+        }
         let bytes = self.drive.read_at(self.fd, offset, buf.len()).map_err(error)?;
         buf[..bytes.len()].copy_from_slice(&bytes);
         Ok(bytes.len())

@@ -60,3 +60,8 @@ pub(crate) fn folder_and_reader() -> Config {
 pub(crate) fn graceful() -> Config {
     Config { late: 1, collecting: Collecting::AfterGrace, crashes: true, ..Config::new(&[&[ONE, ONE], &[ONE]], &[1]) }
 }
+
+/// Two writers and two readers on a drive that damages one commit.
+pub(crate) fn damaging() -> Config {
+    Config { late: 1, damage: true, misreads: true, max_log: 6, ..Config::new(&[&[ONE, ONE], &[ONE]], &[2]) }
+}

@@ -3,8 +3,8 @@
 use harness::model::{Collecting, Config, Mutation};
 
 use crate::configs::{
-    BOTH, CHECKPOINT, FOLD, HELD, ONE, TRANSACT, far_ahead, fold_and_checkpoint, folder_and_reader, graceful, swept_stage, tidied,
-    transactions, two_folders, two_records, writers_and_reader,
+    BOTH, CHECKPOINT, FOLD, HELD, ONE, TRANSACT, damaging, far_ahead, fold_and_checkpoint, folder_and_reader, graceful, swept_stage,
+    tidied, transactions, two_folders, two_records, writers_and_reader,
 };
 use crate::{holds, holds_within, refuted};
 
@@ -86,6 +86,13 @@ fn within_the_grace_no_question_needs_to_be_asked() {
     holds("grace, nothing checked", &graceful().with(Mutation::SkipChecks), &["crashed", "collected"]);
     let no_grace = Config { collecting: Collecting::Freely, ..graceful() };
     refuted(&no_grace, &[Mutation::SkipChecks], "");
+}
+
+#[test]
+fn who_could_read_a_commit_and_who_could_not_answer_from_one_log() {
+    holds("a damaged commit", &damaging(), &["damaged", "misread", "passed", "judged", "lost", "answered"]);
+    let readers = Config { late: 0, damage: true, max_log: 5, ..Config::new(&[&[ONE, ONE]], &[2, 1]) };
+    holds("a damaged commit and two readers", &readers, &["damaged", "passed", "judged", "answered"]);
 }
 
 /// Wider searches: half a minute. Run with `--release -- --ignored --nocapture`.

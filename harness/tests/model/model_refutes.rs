@@ -3,7 +3,7 @@
 use harness::model::{Collecting, Config, Mutation};
 
 use crate::configs::{
-    BOTH, FOLD, ONE, TRANSACT, far_ahead, fold_and_checkpoint, folder_and_reader, swept_stage, tidied, transactions, two_folders,
+    BOTH, FOLD, ONE, TRANSACT, damaging, far_ahead, fold_and_checkpoint, folder_and_reader, swept_stage, tidied, transactions, two_folders,
     two_records, writers_and_reader,
 };
 use crate::{holds, refuted};
@@ -123,4 +123,19 @@ fn to_sweep_segments_that_replace_an_unknown_one_is_refuted() {
 fn to_fetch_a_value_by_name_alone_is_refuted() {
     let config = tidied(&[&[ONE], &[ONE]], &[2], 0, &[BOTH], 5);
     refuted(&config, &[Mutation::FetchByName], "the value of another commit");
+}
+
+#[test]
+fn to_pass_a_commit_without_a_word_in_the_log_is_refuted() {
+    refuted(&damaging(), &[Mutation::PassAlone], "a state that the log never had");
+}
+
+#[test]
+fn to_take_a_commit_for_damaged_after_one_read_is_refuted() {
+    refuted(&Config { damage: false, ..damaging() }, &[Mutation::BelieveOneRead], "misses what was acknowledged");
+}
+
+#[test]
+fn to_keep_a_commit_that_the_log_took_back_is_refuted() {
+    refuted(&damaging(), &[Mutation::IgnoreVerdict], "a state that the log never had");
 }

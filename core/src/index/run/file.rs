@@ -7,6 +7,7 @@ use crate::format::KeyRef;
 use crate::format::entry::{ENTRY_FIXED_LEN, EntryRef, OwnedEntry};
 use crate::format::wire::{Malformed, Reader};
 use crate::index::order::Order;
+use crate::vfs::{afresh, is_afresh};
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -100,9 +101,23 @@ impl RunFile {
         &self.head
     }
 
+    /// Looks, and where what was read over a network is damaged, once more past all caches: a bit may have flipped on the way.
+    #[inline]
+    fn surely<T>(&self, look: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
+        match look() {
+            Err(Fault::Damaged(_)) if matches!(self.source, Source::Paged { .. }) && !is_afresh() => afresh(look),
+            other => other,
+        }
+    }
+
     /// Returns a checked block of the tables.
     #[inline]
     fn block(&self, number: usize) -> Result<Piece<'_>, Fault> {
+        self.surely(|| self.block_once(number))
+    }
+
+    #[inline]
+    fn block_once(&self, number: usize) -> Result<Piece<'_>, Fault> {
         let start = u64::from(self.head.tables_start) + (number * BLOCK_LEN) as u64;
         let len = BLOCK_LEN.min((u64::from(self.head.tables_end) - start) as usize);
         let piece = self.source.bytes(start, len)?;
@@ -167,9 +182,11 @@ impl RunFile {
     /// Returns the checked encoded entry at an offset.
     #[inline]
     fn encoded(&self, offset: u32) -> Result<Piece<'_>, Fault> {
-        let bytes = self.entry_bytes(offset)?;
-        EntryRef::check(&bytes, self.seed)?;
-        Ok(bytes)
+        self.surely(|| {
+            let bytes = self.entry_bytes(offset)?;
+            EntryRef::check(&bytes, self.seed)?;
+            Ok(bytes)
+        })
     }
 
     /// Returns the entry at an offset.
@@ -187,7 +204,8 @@ impl RunFile {
     /// [`Fault::Damaged`] also for a lost entry.
     #[inline]
     pub fn with_entry<T>(&self, offset: u32, with: impl FnOnce(&EntryRef<'_>, &[u8]) -> T) -> Result<T, Fault> {
-        let bytes = self.entry_bytes(offset)?;
+        let is_paged = matches!(self.source, Source::Paged { .. });
+        let bytes = if is_paged { self.encoded(offset)? } else { self.entry_bytes(offset)? };
         let (entry, len) = EntryRef::parse(&bytes, self.seed)?;
         Ok(with(&entry, &bytes[..len]))
     }

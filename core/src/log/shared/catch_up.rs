@@ -1,7 +1,7 @@
 //! Catching up: reading what was published, in order, and what to do where a commit should be and is not.
 
 use super::fetch::{Fetched, Unread};
-use super::publish::chain_of;
+use super::publish::{chain_of, skip};
 use super::{Look, SharedLog, damaged};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,7 +45,7 @@ impl SharedLog {
         if self.view().is_lost() || (bell != position && !self.view().is_lie(bell)) {
             return Ok(true);
         }
-        if self.tries_by_name(bell) && self.fetch_next(position, deadline)?.is_some() {
+        if self.tries_by_name(bell) && !matches!(self.fetch_next(position, deadline)?, Fetched::Absent) {
             return Ok(true);
         }
         self.note_end(position, bell, began);
@@ -63,9 +63,12 @@ impl SharedLog {
         if bell < cursor.position {
             bell = self.restore_bell(cursor.position, deadline)?;
         }
+        // What was published quietly nobody rang for, and it was replayed before: a state made anew comes as far.
+        let target = bell.max(self.view().reached());
         if !self.view().is_lie(bell) {
-            match self.replay_to(bell, cursor, replay, deadline)? {
+            match self.replay_to(target, cursor, replay, deadline)? {
                 Reached::There => {}
+                Reached::End if target > bell => self.view().forget_reached(),
                 Reached::End => self.view().note_lie(bell),
                 Reached::Gone => return Ok(Progress::Gone),
             }
@@ -94,11 +97,19 @@ impl SharedLog {
     /// Returns whether they were genuine.
     fn replay_by_name(&self, bell: u64, cursor: &mut Cursor, replay: &mut dyn Replay, deadline: Deadline) -> Result<bool> {
         let from = cursor.position;
-        while let Some(bytes) = self.fetch_next(cursor.position, deadline)? {
+        loop {
+            let found = self.fetch_next(cursor.position, deadline)?;
+            if matches!(found, Fetched::Absent) {
+                break;
+            }
             if !self.is_genuine(*cursor, deadline)? {
                 return Ok(false);
             }
-            self.replay_one(cursor, &bytes, replay)?;
+            match found {
+                Fetched::Whole(bytes) => self.replay_one(cursor, &bytes, replay)?,
+                Fetched::Damaged(why) if replay.may_pass_damage() => skip(cursor, cursor.position + 1, replay, &why),
+                _ => return Ok(false),
+            }
         }
         if cursor.position > from && cursor.position > bell {
             self.ring(cursor.position - 1, deadline)?;
@@ -107,17 +118,14 @@ impl SharedLog {
     }
 
     /// Looks for commit `n` by name; it may well not exist.
-    fn fetch_next(&self, n: u64, deadline: Deadline) -> Result<Option<Arc<[u8]>>> {
+    fn fetch_next(&self, n: u64, deadline: Deadline) -> Result<Fetched> {
         match self.fetch_recent(n) {
             Ok(bytes) => {
                 self.keep(n, &bytes); // Who only looks whether it is there will replay it next.
-                Ok(Some(bytes))
+                Ok(Fetched::Whole(bytes))
             }
-            Err(Unread::Missing | Unread::Malformed(_)) => Ok(None),
-            Err(Unread::Failed(_)) => match self.fetch(n, deadline)? {
-                Fetched::Whole(bytes) => Ok(Some(bytes)),
-                Fetched::Absent | Fetched::Damaged(_) => Ok(None),
-            },
+            Err(Unread::Missing) => Ok(Fetched::Absent),
+            Err(Unread::Malformed(..) | Unread::Failed(_)) => self.fetch(n, deadline),
         }
     }
 
@@ -160,10 +168,10 @@ impl SharedLog {
                 match self.instead_of(n, why.is_none(), &mut contradictions, deadline)? {
                     Instead::Again => break,
                     Instead::Stop(reached) => return Ok(reached),
+                    Instead::Skip(_) if !replay.may_pass_damage() => return Ok(Reached::Gone),
                     Instead::Skip(next) => {
                         let why = why.unwrap_or_else(|| damaged("the commit is missing", &self.commit_path(n)));
-                        replay.damaged(n, next, &why);
-                        *cursor = Cursor { position: next, chain: 0 };
+                        skip(cursor, next, replay, &why);
                         break; // The others of this batch may lie before it.
                     }
                 }
@@ -218,6 +226,7 @@ impl SharedLog {
         let addr = (n << ADDR_OFFSET_BITS) | COMMIT_HEADER_LEN as u64;
         replay.commit(&Commit { position: n, next: n + 1, body, addr, decided_on: header.decided_on });
         *cursor = Cursor { position: n + 1, chain: chain_of(header.nonce) };
+        self.view().note_reached(n + 1);
         Ok(())
     }
 }

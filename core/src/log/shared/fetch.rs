@@ -4,11 +4,11 @@ use super::retry::{gave_up, is_gone};
 use super::{SharedLog, damaged};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::wire::Malformed;
+use crate::format::wire::{Malformed, checksum};
 use crate::format::{COMMIT_HEADER_LEN, CommitHeader, parse_commit};
 use crate::log::{ADDR_OFFSET_BITS, Bytes};
 use crate::sync::{Arc, lock};
-use crate::vfs::{OpenMode, VfsFile};
+use crate::vfs::{self, OpenMode, VfsFile};
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::time::Duration;
@@ -19,8 +19,12 @@ const FIRST_READ: usize = 64 << 10;
 const WHOLE_READ_MAX: usize = 1 << 20;
 /// What makes another thread worth its start.
 const COMMITS_A_THREAD: usize = 8;
-/// How often bytes that are not a commit are read again before they are believed.
-const MALFORMED_TRIES: u32 = 3;
+/// How often, and over what span, the same wrong bytes must come past the host's caches before a commit counts as damaged. Bits that flip on the
+/// way are other ones each time.
+const SAME_READS: u32 = 4;
+const SAME_SPAN: Duration = Duration::from_secs(1);
+/// Commits whose wrong bytes are remembered.
+const SUSPECTS_MAX: usize = 4096;
 /// How long one file may answer nothing but the same error, while the drive answers otherwise, before it counts as damaged. (Much
 /// shorter would be wrong: a soft mount answers EIO for a while, and a CIFS client EINVAL for a second where it has not yet really
 /// closed a file's other name.)
@@ -35,8 +39,8 @@ const EINVAL: i32 = 22;
 pub(super) enum Unread {
     /// The name is not there, as far as this look tells.
     Missing,
-    /// Something is there that is not a commit of this cache.
-    Malformed(Malformed),
+    /// Something is there that is not a commit of this cache; what tells its bytes from others.
+    Malformed(Malformed, u64),
     /// The drive failed.
     Failed(io::Error),
 }
@@ -50,6 +54,39 @@ pub(super) enum Fetched {
     Absent,
     /// Not a commit of this cache.
     Damaged(Error),
+}
+
+/// Wrong bytes of a commit: since when they are the same, and how often they were since, past the caches.
+#[derive(Debug)]
+struct Suspect {
+    sum: u64,
+    since: Duration,
+    same: u32,
+}
+
+/// Commits that were read wrongly. What one read gave is believed only if it stays so: see [`SAME_READS`].
+#[derive(Debug, Default)]
+pub(super) struct Suspects(HashMap<u64, Suspect>);
+
+impl Suspects {
+    /// Takes note of wrong bytes; returns whether they are believed.
+    fn note(&mut self, n: u64, sum: u64, past_caches: bool, now: Duration) -> bool {
+        if self.0.len() >= SUSPECTS_MAX {
+            self.0.clear();
+        }
+        let suspect = self.0.entry(n).or_insert(Suspect { sum, since: now, same: 0 });
+        if suspect.sum != sum {
+            *suspect = Suspect { sum, since: now, same: 0 };
+        }
+        suspect.same += u32::from(past_caches);
+        suspect.same >= SAME_READS && now.saturating_sub(suspect.since) >= SAME_SPAN
+    }
+
+    fn clear(&mut self, n: u64) {
+        if !self.0.is_empty() {
+            self.0.remove(&n);
+        }
+    }
 }
 
 /// The same error from one file, again and again.
@@ -109,8 +146,10 @@ impl SharedLog {
     pub(super) fn fetch_once(&self, n: u64) -> std::result::Result<Arc<[u8]>, Unread> {
         let file = self.vfs.open(&self.commit_path(n), OpenMode::Read).map_err(unread)?;
         let bytes = self.read_file(&*file)?;
-        parse_commit(&bytes, &self.marker).map_err(Unread::Malformed)?;
-        Ok(bytes.into())
+        match parse_commit(&bytes, &self.marker) {
+            Ok(_) => Ok(bytes.into()),
+            Err(why) => Err(Unread::Malformed(why, checksum(&bytes, bytes.len() as u64))),
+        }
     }
 
     /// The same, or the bytes that were read a moment ago.
@@ -131,7 +170,10 @@ impl SharedLog {
     fn read_file(&self, file: &dyn VfsFile) -> std::result::Result<Vec<u8>, Unread> {
         let mut buf = vec![0; FIRST_READ];
         let mut have = read_some(file, &mut buf, 0, COMMIT_HEADER_LEN)?;
-        let header = CommitHeader::parse(&buf[..have], &self.marker).map_err(Unread::Malformed)?;
+        let Ok(header) = CommitHeader::parse(&buf[..have], &self.marker) else {
+            buf.truncate(have);
+            return Ok(buf);
+        };
         let len = header.file_len();
         if len >= buf.len() {
             buf.resize(len + 1, 0); // One more, to see that it ends there.
@@ -148,16 +190,21 @@ impl SharedLog {
     pub(super) fn fetch(&self, n: u64, deadline: Deadline) -> Result<Fetched> {
         let path = self.commit_path(n);
         let mut backoff = self.backoff(deadline);
-        let (mut malformed, mut misses, mut streak) = (0, 0, Streak::default());
+        let (mut past_caches, mut misses, mut streak) = (false, 0, Streak::default());
         loop {
-            let cause = match self.fetch_once(n) {
-                Ok(bytes) => return Ok(Fetched::Whole(bytes)),
-                Err(Unread::Malformed(Malformed::Version(version))) => return Err(newer(version).at(&path)),
-                Err(Unread::Malformed(why)) => {
-                    malformed += 1;
-                    if malformed >= MALFORMED_TRIES {
-                        return Ok(Fetched::Damaged(damaged(format!("not a commit of this cache ({why})"), &path)));
+            let cause = match vfs::afresh::within(past_caches, || self.fetch_once(n)) {
+                Ok(bytes) => {
+                    lock(&self.suspects).clear(n);
+                    return Ok(Fetched::Whole(bytes));
+                }
+                Err(Unread::Malformed(why, sum)) => {
+                    if lock(&self.suspects).note(n, sum, past_caches, self.clock.boot()) {
+                        return match why {
+                            Malformed::Version(version) => Err(newer(version).at(&path)),
+                            why => Ok(Fetched::Damaged(damaged(format!("not a commit of this cache ({why})"), &path))),
+                        };
                     }
+                    past_caches = true;
                     io::Error::other(why.to_string())
                 }
                 Err(Unread::Missing) if backoff.waited() >= self.options.absence => return Ok(Fetched::Absent),
@@ -206,8 +253,23 @@ impl SharedLog {
         }
     }
 
+    /// Notes wrong bytes that the first look at several commits gave, so that waiting for one of them is waiting for all.
+    fn note_suspects(&self, first: u64, looked: &[std::result::Result<Arc<[u8]>, Unread>]) {
+        for (n, looked) in (first..).zip(looked) {
+            if let Err(Unread::Malformed(_, sum)) = looked {
+                lock(&self.suspects).note(n, *sum, false, self.clock.boot());
+            }
+        }
+    }
+
     /// Looks once at each of `count` commits from `first` on, with several threads if that pays. Fewer may come back.
     pub(super) fn fetch_many(&self, first: u64, count: usize) -> Vec<std::result::Result<Arc<[u8]>, Unread>> {
+        let looked = self.look_at_many(first, count);
+        self.note_suspects(first, &looked);
+        looked
+    }
+
+    fn look_at_many(&self, first: u64, count: usize) -> Vec<std::result::Result<Arc<[u8]>, Unread>> {
         let threads = self.options.readers.min(count / COMMITS_A_THREAD);
         if threads < 2 {
             let mut all = Vec::with_capacity(count);
@@ -243,7 +305,7 @@ impl SharedLog {
         let path = self.commit_path(n);
         let too_short = || damaged("bytes are missing from the commit", &path);
         let len = usize::try_from(len).ok().filter(|&len| len < 1 << ADDR_OFFSET_BITS).ok_or_else(too_short)?;
-        if let Some(file) = self.recent_file(n) {
+        if let Some(file) = self.recent_file(n).filter(|_| !vfs::is_afresh()) {
             return Bytes::part(&file, offset, len).ok_or_else(too_short);
         }
         let (mut backoff, mut streak) = (self.backoff(deadline), Streak::default());
@@ -322,6 +384,18 @@ mod tests {
         assert!((0..7).all(|i| !streak.is_long(EINVAL, s(20 + 2 * i))), "for long, but not often");
         assert!(streak.is_long(EINVAL, s(34)));
         assert!(!streak.is_long(EIO, s(60)), "another error begins anew");
+    }
+
+    #[test]
+    fn wrong_bytes_are_believed_only_if_the_same_come_past_the_caches_for_a_while() {
+        let ms = Duration::from_millis;
+        let mut suspects = Suspects::default();
+        assert!((0..20).all(|i| !suspects.note(5, 1, false, ms(i * 100))), "what a cache gives proves nothing");
+        assert!((0..20).all(|i| !suspects.note(6, i, true, ms(i * 100))), "other bits each time: the way is bad, not the file");
+        assert!((0..3).all(|_| !suspects.note(7, 1, true, ms(0))) && !suspects.note(7, 1, true, ms(999)));
+        assert!(suspects.note(7, 1, true, ms(1000)));
+        suspects.clear(7);
+        assert!(!suspects.note(7, 1, true, ms(2000)));
     }
 
     #[test]

@@ -1,16 +1,15 @@
 //! Publishing: one staged file, one number after the other, each decided before the next is tried.
 
+use super::SharedLog;
 use super::fetch::{Fetched, Unread};
 use super::retry::is_gone;
 use super::stage::Staged;
-use super::{SharedLog, damaged};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::wire::Malformed;
 use crate::format::{BODY_LEN_MAX, CommitHeader};
 use crate::log::{Cursor, Progress, Proposal, Published, Replay};
 use crate::sync::Arc;
-use crate::vfs::OpenMode;
+use crate::vfs::{self, OpenMode};
 use std::io;
 use std::time::Duration;
 
@@ -20,8 +19,6 @@ const LOSSES_BEFORE_LOOK: u32 = 2;
 const LOSSES_BETWEEN_LOOKS: u32 = 16;
 /// Tries at one number that say the staged file is not there before another one is staged.
 const MISSING_BEFORE_RESTAGE: u32 = 2;
-/// Looks at something unreadable under a number before it counts as damaged.
-const UNREADABLE_TRIES: u32 = 4;
 
 /// How the contest for one number ended.
 enum Claim {
@@ -38,11 +35,11 @@ enum Owner {
     Ours,
     Others(Arc<[u8]>),
     /// Certainly not ours, and not whole.
-    OthersDamaged(Malformed),
+    OthersDamaged(Error),
     /// Nobody's, or the drive does not tell.
     Unclear,
     /// Something that is not a commit at all.
-    Unreadable(Malformed),
+    Unreadable(Error),
 }
 
 /// One operation on its way: the file that is tried now, and the nonces of those that may still land.
@@ -85,7 +82,7 @@ impl SharedLog {
         let mut losses = 0;
         loop {
             let n = cursor.position;
-            match self.claim(n, attempt, cursor, replay, deadline)? {
+            match self.claim(n, attempt, deadline)? {
                 Claim::Won(free_at) => {
                     self.acknowledge(*cursor, free_at, attempt.proposal.quiet, deadline).map_err(|e| unknown(n, e))?;
                     self.replay_one(cursor, &attempt.staged.bytes, replay)?;
@@ -103,7 +100,8 @@ impl SharedLog {
                         return Ok(Published::Held);
                     }
                 }
-                Claim::LostToDamage(why) => skip(cursor, replay, &why),
+                Claim::LostToDamage(why) if replay.may_pass_damage() => skip(cursor, n + 1, replay, &why),
+                Claim::LostToDamage(_) => return Ok(Published::Behind),
             }
             losses += 1;
             if losses % LOSSES_BETWEEN_LOOKS == LOSSES_BEFORE_LOOK
@@ -115,29 +113,26 @@ impl SharedLog {
     }
 
     /// Contends for number `n` until it is decided. An error is `OutcomeUnknown` as soon as the file may have got the number.
-    fn claim(&self, n: u64, attempt: &mut Attempt<'_>, cursor: &mut Cursor, replay: &mut dyn Replay, deadline: Deadline) -> Result<Claim> {
+    fn claim(&self, n: u64, attempt: &mut Attempt<'_>, deadline: Deadline) -> Result<Claim> {
         let target = self.commit_path(n);
         let free_at = self.clock.boot();
         let mut backoff = self.backoff(deadline);
-        let (mut missing, mut unreadable) = (0, 0);
+        let mut missing = 0;
         if deadline.passed(&*self.clock) {
             return Err(Error::new(ErrorKind::Timeout, "the deadline passed before the commit was published").at(&target));
         }
         loop {
             // The commit point: once this name is given, the commit is in the log, whatever the answer says.
             let Err(e) = self.vfs.link(&attempt.staged.path, &target) else { return Ok(Claim::Won(free_at)) };
-            match self.owner(n, &attempt.nonces) {
+            match self.owner(n, &attempt.nonces, deadline).map_err(|e| unknown(n, e))? {
                 Owner::Ours => return Ok(Claim::Won(free_at)),
                 Owner::Others(bytes) => return Ok(Claim::Lost(bytes)),
-                Owner::OthersDamaged(why) => return Ok(Claim::LostToDamage(damaged(why.to_string(), &target))),
+                Owner::OthersDamaged(why) => return Ok(Claim::LostToDamage(why)),
                 Owner::Unclear => {}
                 Owner::Unreadable(why) => {
-                    unreadable += 1;
-                    if unreadable >= UNREADABLE_TRIES {
-                        let why = damaged(why.to_string(), &target);
-                        skip(cursor, replay, &why);
-                        return Err(unknown(n, why));
-                    }
+                    // Nobody's next write shall end here again: it is said in the log first that this commit cannot be read.
+                    self.view().mistrust();
+                    return Err(unknown(n, why));
                 }
             }
             missing = if is_gone(&e) { missing + 1 } else { 0 };
@@ -160,19 +155,25 @@ impl SharedLog {
         Ok(())
     }
 
-    fn owner(&self, n: u64, ours: &[u128]) -> Owner {
-        match self.fetch_once(n) {
-            Ok(bytes) => match CommitHeader::parse(&bytes, &self.marker) {
+    fn owner(&self, n: u64, ours: &[u128], deadline: Deadline) -> Result<Owner> {
+        let found = match self.fetch_once(n) {
+            Ok(bytes) => Fetched::Whole(bytes),
+            Err(Unread::Missing | Unread::Failed(_)) => return Ok(Owner::Unclear),
+            // One read proves no damage.
+            Err(Unread::Malformed(..)) => self.fetch(n, deadline)?,
+        };
+        Ok(match found {
+            Fetched::Whole(bytes) => match CommitHeader::parse(&bytes, &self.marker) {
                 Ok(header) if ours.contains(&header.nonce) => Owner::Ours,
                 _ => Owner::Others(bytes),
             },
-            Err(Unread::Missing | Unread::Failed(_)) => Owner::Unclear,
-            Err(Unread::Malformed(why)) => match self.fetch_nonce(n) {
+            Fetched::Absent => Owner::Unclear,
+            Fetched::Damaged(why) => match vfs::afresh(|| self.fetch_nonce(n)) {
                 Some(nonce) if ours.contains(&nonce) => Owner::Ours,
                 Some(_) => Owner::OthersDamaged(why),
                 None => Owner::Unreadable(why),
             },
-        }
+        })
     }
 
     /// Reads the nonce of a commit whose body is damaged.
@@ -252,10 +253,9 @@ pub(super) const fn chain_of(nonce: u128) -> u64 {
 }
 
 /// Passes a damaged commit.
-fn skip(cursor: &mut Cursor, replay: &mut dyn Replay, why: &Error) {
-    let n = cursor.position;
-    replay.damaged(n, n + 1, why);
-    *cursor = Cursor { position: n + 1, chain: 0 };
+pub(super) fn skip(cursor: &mut Cursor, next: u64, replay: &mut dyn Replay, why: &Error) {
+    replay.damaged(cursor.position, next, why);
+    *cursor = Cursor { position: next, chain: 0 };
 }
 
 fn unknown(n: u64, cause: Error) -> Error {

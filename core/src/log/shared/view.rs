@@ -20,6 +20,8 @@ pub(super) struct View {
     lost: bool,
     /// A length of the bell that turned out to promise commits that are not there.
     lie: Option<u64>,
+    /// Every commit before it was there when it was replayed.
+    reached: u64,
     /// Positions that were reported gone, before and since the last start from a checkpoint.
     gone_before: BTreeSet<u64>,
     gone_since: BTreeSet<u64>,
@@ -41,6 +43,18 @@ impl View {
         self.unpublished.is_some_and(|(position, when)| position <= n && now.saturating_sub(when) < span)
     }
 
+    pub(super) fn note_reached(&mut self, position: u64) {
+        self.reached = self.reached.max(position);
+    }
+
+    pub(super) const fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    pub(super) const fn forget_reached(&mut self) {
+        self.reached = 0;
+    }
+
     pub(super) fn note_contact(&mut self, now: Duration) {
         self.contact = Some(now);
     }
@@ -52,11 +66,17 @@ impl View {
 
     /// Trusts nothing that was known of the log's end: the names after `n` may be another's, or nobody's.
     pub(super) fn lose(&mut self, n: u64) {
+        self.mistrust();
+        self.reached = 0;
+        self.gone_since.insert(n);
+        self.dead_ends.insert(self.started_at);
+    }
+
+    /// Makes the caller start again before anything else is done, from the same place as before if there is none better.
+    pub(super) fn mistrust(&mut self) {
         self.unpublished = None;
         self.contact = None;
         self.lost = true;
-        self.gone_since.insert(n);
-        self.dead_ends.insert(self.started_at);
     }
 
     pub(super) const fn is_lost(&self) -> bool {
