@@ -110,7 +110,8 @@ impl Engine {
     pub(crate) fn value_of(&self, entry: &Entry, key_and_tag: u64, fold: Option<&FoldRef>, deadline: Deadline) -> Result<Value> {
         match self.value_once(entry, key_and_tag, fold, deadline) {
             Err(error) if error.kind() == ErrorKind::Damaged && error.raw_os_error().is_none() && !self.is_local() => {
-                vfs::afresh(|| self.value_once(entry, key_and_tag, fold, deadline))
+                let is_wrong = |error: &Error| error.kind() == ErrorKind::Damaged && error.raw_os_error().is_none();
+                vfs::afresh::surely(|| self.value_once(entry, key_and_tag, fold, deadline), is_wrong)
             }
             other => other,
         }

@@ -234,6 +234,7 @@ impl FoldFile {
         let mut lost = 0;
         let ends = self.table.rows.iter().skip(1).map(|row| row.1).chain([self.len]);
         for ((_, offset), end) in self.table.rows.iter().zip(ends) {
+            let over_network = matches!(self.source, Source::Read(_));
             let mut read = || {
                 let bytes = end.checked_sub(*offset).and_then(|len| self.bytes(*offset, len).ok())?;
                 let (entry, len) = EntryRef::parse(&bytes, self.seed).ok()?;
@@ -241,11 +242,14 @@ impl FoldFile {
                 if value.len() as u64 != entry.entry.value.len && !value.is_empty() {
                     return None;
                 }
+                let meta = entry.entry.value;
+                if over_network && !is_afresh() && matches!(meta.place, Place::Log) && checksum(value, self.seed) != meta.sum {
+                    return None;
+                }
                 take(entry, value);
                 Some(())
             };
-            let again = matches!(self.source, Source::Read(_));
-            let read = read().or_else(|| if again { afresh(&mut read) } else { None });
+            let read = read().or_else(|| if over_network { afresh(&mut read) } else { None });
             lost += u64::from(read.is_none());
         }
         lost

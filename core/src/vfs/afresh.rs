@@ -20,6 +20,21 @@ pub fn within<T>(wanted: bool, work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// How often bytes are read past the caches before they are believed to be wrong: bits may flip on the way more than once.
+const TRIES: u32 = 4;
+
+/// Looks within [`afresh`], several times while `is_wrong` says so of what comes of it.
+pub fn surely<T, E>(look: impl Fn() -> Result<T, E>, is_wrong: impl Fn(&E) -> bool) -> Result<T, E> {
+    let mut found = afresh(&look);
+    for _ in 1..TRIES {
+        match &found {
+            Err(error) if is_wrong(error) => found = afresh(&look),
+            _ => break,
+        }
+    }
+    found
+}
+
 /// Returns whether this thread reads past caches now.
 #[must_use]
 pub fn is_afresh() -> bool {

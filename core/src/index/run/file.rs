@@ -7,7 +7,7 @@ use crate::format::KeyRef;
 use crate::format::entry::{ENTRY_FIXED_LEN, EntryRef, OwnedEntry};
 use crate::format::wire::{Malformed, Reader};
 use crate::index::order::Order;
-use crate::vfs::{afresh, is_afresh};
+use crate::vfs::afresh::{is_afresh, surely};
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -105,7 +105,9 @@ impl RunFile {
     #[inline]
     fn surely<T>(&self, look: impl Fn() -> Result<T, Fault>) -> Result<T, Fault> {
         match look() {
-            Err(Fault::Damaged(_)) if matches!(self.source, Source::Paged { .. }) && !is_afresh() => afresh(look),
+            Err(Fault::Damaged(_)) if matches!(self.source, Source::Paged { .. }) && !is_afresh() => {
+                surely(look, |fault| matches!(fault, Fault::Damaged(_)))
+            }
             other => other,
         }
     }
