@@ -43,7 +43,7 @@ pub(super) struct SoakArgs {
 pub(super) struct ReplayArgs {
     #[command(flatten)]
     bench: BenchArgs,
-    /// A file that `harness shrink` wrote: scenario, engine, seed, and what came of it
+    /// A file with scenario, engine, seed, and what came of it
     #[arg(conflicts_with_all = ["scenario", "engine", "seed", "front"])]
     file: Option<PathBuf>,
     /// Its scenario: a name or a file
@@ -101,7 +101,7 @@ fn play_one(stage: Stage<'_>, out: &Path, plan: &Replay, engine: &Engine) -> Res
     }
     let dir = runner::run_dir(out, &scenario.name, engine.name, seed);
     let history = runner::save(&dir, &run.calls)?;
-    println!("History: {} (`harness explain` shows it as a timeline)", history.display());
+    println!("History: {}", history.display());
     if let Some((hash, ..)) = run.marks {
         println!("Hash of the history: {hash:016x}");
     }

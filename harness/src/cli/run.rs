@@ -46,7 +46,7 @@ pub(super) struct RunArgs {
     /// How engines meet the drive
     #[arg(long, value_enum, default_value = "fuse")]
     front: Front,
-    /// ours, diskcache, diskcache-delete, naive, or all [default: all; with --front sim ours]
+    /// ours, diskcache, diskcache-delete, or all [default: all; with --front sim ours]
     #[arg(long, value_delimiter = ',')]
     engines: Vec<String>,
     /// Play each so often, with seeds from 1 on
