@@ -6,6 +6,7 @@ whether they did it, `get` returns the value or None, `incr` the sum, `keys` how
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import itertools
@@ -78,29 +79,7 @@ def of_ours(name: str, cache: Any) -> Engine:
 
     if _native.DEBUG_BUILD:
         raise SystemExit("diskcache_rs was built without optimization; ./ci/setup builds it with")
-
-    has_queue = not name.endswith(".Fanout")
-
-    def pull() -> bytes | None:
-        found: bytes | None = cache.pull()[1]
-        return found
-
-    def set_many(items: Iterable[tuple[Any, bytes]]) -> int:
-        return int(cache.set_many(dict(items)))
-
-    return Engine(
-        name=name,
-        key=text_key,
-        get=cache.get,
-        set=cache.set,
-        delete=cache.delete,
-        incr=cache.incr,
-        push=cache.push if has_queue else None,
-        pull=pull if has_queue else None,
-        keys=lambda: count(cache),
-        set_many=set_many,
-        close=cache.close,
-    )
+    return of_cache(name, cache, lambda items: int(cache.set_many(dict(items))))
 
 
 def diskcache(directory: Path, durability: Durability) -> Engine:
@@ -122,22 +101,24 @@ def synchronous(durability: Durability) -> int:
 
 
 def of_diskcache(name: str, cache: Any) -> Engine:
-    has_queue = not name.endswith(".Fanout")
+    def set_many(items: Iterable[tuple[Any, bytes]]) -> int:
+        # A FanoutCache has transactions of all its shards at once only, which would lock all for each batch.
+        with contextlib.nullcontext() if is_fanout(name) else cache.transact():
+            return sum(cache.set(key, value) for key, value in items)
+
+    return of_cache(name, cache, set_many)
+
+
+def is_fanout(name: str) -> bool:
+    return name.endswith(".Fanout")
+
+
+def of_cache(name: str, cache: Any, set_many: Callable[[Iterable[tuple[Any, bytes]]], int]) -> Engine:
+    """What both packages have in common: their interface. A FanoutCache has no queue."""
 
     def pull() -> bytes | None:
         found: bytes | None = cache.pull()[1]
         return found
-
-    def set_many(items: Iterable[tuple[Any, bytes]]) -> int:
-        done = 0
-        if not has_queue:
-            for key, value in items:
-                done += cache.set(key, value)
-        else:
-            with cache.transact():
-                for key, value in items:
-                    done += cache.set(key, value)
-        return done
 
     return Engine(
         name=name,
@@ -146,8 +127,8 @@ def of_diskcache(name: str, cache: Any) -> Engine:
         set=cache.set,
         delete=cache.delete,
         incr=cache.incr,
-        push=cache.push if has_queue else None,
-        pull=pull if has_queue else None,
+        push=None if is_fanout(name) else cache.push,
+        pull=None if is_fanout(name) else pull,
         keys=lambda: count(cache),
         set_many=set_many,
         close=cache.close,
