@@ -302,26 +302,30 @@ impl Engine {
                 tail >= CLOSE_CHECKPOINT_COMMITS
             }
         };
-        if is_much {
+        let deadline = self.deadline();
+        let made = if is_much {
             let turn = self.take_turn();
-            // It saves others time, no more: closing does not fail for it.
-            if turn.is_some() && self.checkpoint(self.deadline()).and_then(|()| self.name_checkpoint()).is_err() {
-                self.maintenance.due.store(true, Ordering::Relaxed);
-            }
+            if turn.is_some() { self.checkpoint(deadline) } else { Ok(()) }
+        } else {
+            Ok(())
+        };
+        // It saves others time, no more: closing does not fail for it.
+        if made.and_then(|()| self.name_checkpoint(deadline)).is_err() {
+            self.maintenance.due.store(true, Ordering::Relaxed);
         }
     }
 
     /// Makes the newest commit name the newest checkpoint: who opens the cache is led there by the newest commit, and a checkpoint cannot name
     /// itself (another may have come first). Not where somebody wrote since, whose commit names it or will.
-    fn name_checkpoint(&self) -> Result<()> {
+    fn name_checkpoint(&self, deadline: Deadline) -> Result<()> {
         if self.is_local() {
             return Ok(()); // the page of shared memory names it
         }
         let is_newest = {
             let state = read(&self.state);
-            state.checkpoint_at + 1 == state.position
+            state.checkpoint_at > 0 && state.checkpoint_at + 1 == state.position
         };
-        if is_newest { self.commit(&BodyBuilder::default(), self.deadline()).map(drop) } else { Ok(()) }
+        if is_newest { self.commit(&BodyBuilder::default(), deadline).map(drop) } else { Ok(()) }
     }
 
     pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
