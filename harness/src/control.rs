@@ -88,6 +88,9 @@ pub struct Stats {
     pub planned: Vec<PlannedCount>,
     /// Bytes that a restart could lose.
     pub unstable_bytes: usize,
+    /// The drive's clock, in microseconds.
+    #[serde(default)]
+    pub now_us: u64,
 }
 
 /// A fault of the plan and what became of it.
@@ -145,6 +148,7 @@ pub fn stats(drive: &Drive) -> Stats {
         faults: drive.fault_counts(),
         planned: drive.planned_faults().into_iter().map(|(fault, count)| PlannedCount { fault, count }).collect(),
         unstable_bytes: drive.unstable_bytes(),
+        now_us: drive.now() / 1000,
         ..Stats::default()
     };
     for (fault, kind, count) in drive.fault_counts_by_op() {

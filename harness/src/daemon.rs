@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::control::{self, Answer, Client, Command, Stats};
-use crate::drive::{Clock, Drive, Plan, Profile};
+use crate::drive::{Clock, Drive, Happened, Plan, Profile};
 use crate::fuse::mount::{TakeDown, mount_all};
 
 /// What to mount.
@@ -160,6 +160,14 @@ impl Daemon {
     /// It does not answer.
     pub fn stats(&mut self) -> Result<Stats, String> {
         Ok(self.send(&Command::Stats)?.stats.unwrap_or_default())
+    }
+
+    /// What became of its faults, one by one.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn log(&mut self) -> Result<Vec<Happened>, String> {
+        Ok(self.send(&Command::Log)?.log.unwrap_or_default())
     }
 }
 

@@ -6,6 +6,7 @@ use reports::{CallEnd, Damage, EventKind, FaultRow, Finding, PlanInfo, PlanSize,
 
 use crate::check::{Violation, Wrong};
 use crate::drive::FaultCount;
+use crate::engine::Engine;
 use crate::history::{Answer, Call, KILLED, Op, Outcome, Read};
 use crate::runner::Run;
 use crate::scenario::{Action, Blow, Front, Scenario};
@@ -17,14 +18,32 @@ const CALLS_MAX: usize = 60;
 /// Events of a timeline.
 const EVENTS_MAX: usize = 40;
 
-/// The command that plays a run again. Shell words: a scenario's name has none that need quoting.
+/// The command that plays a run of an engine that this program knows again.
 #[must_use]
 pub fn replay_command(scenario: &str, engine: &str, seed: u64, front: Front) -> String {
+    replay_line(scenario, &format!("--engine {engine}"), seed, front)
+}
+
+/// Shell words: a scenario's name has none that need quoting.
+fn replay_line(scenario: &str, engine: &str, seed: u64, front: Front) -> String {
     let front = match front {
         Front::Sim => " --front sim",
         Front::Fuse => "",
     };
-    format!("./ci/validate replay --scenario {scenario} --engine {engine} --seed {seed}{front}")
+    format!("./ci/validate replay --scenario {scenario} {engine} --seed {seed}{front}")
+}
+
+/// The same of any engine.
+fn replay_of(scenario: &str, engine: &Engine, seed: u64, front: Front) -> String {
+    match &engine.command {
+        Some(command) => replay_line(scenario, &format!("--engine-command {}", quoted(command)), seed, front),
+        None => replay_command(scenario, &engine.name, seed, front),
+    }
+}
+
+/// One word of a shell.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Violations by kind, with the first of each.
@@ -58,13 +77,13 @@ pub fn verdict(violations: &[Violation], unobserved: &[String]) -> Verdict {
 
 /// What a run says in a report.
 #[must_use]
-pub fn describe(scenario: &Scenario, engine: &str, seed: u64, front: Front, run: &Result<Run, String>) -> RunInfo {
+pub fn describe(scenario: &Scenario, engine: &Engine, seed: u64, front: Front, run: &Result<Run, String>) -> RunInfo {
     let mut info = RunInfo {
         scenario: scenario.name.clone(),
-        engine: engine.to_owned(),
+        engine: engine.name.clone(),
         seed,
         verdict: Verdict::NotRun,
-        replay: replay_command(&scenario.name, engine, seed, front),
+        replay: replay_of(&scenario.name, engine, seed, front),
         front: match front {
             Front::Sim => "process",
             Front::Fuse => "fuse",

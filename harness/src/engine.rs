@@ -1,8 +1,10 @@
 //! What is under test, and the worker processes that drive it.
 //!
-//! A worker is a process of its own (`harness/workers/worker.py`) that takes JSON commands and gives JSON answers; it is used
-//! through pipes, has a deadline for each call, and can be killed at any moment.
+//! A worker is a process of its own that takes JSON commands and gives JSON answers (`harness/WORKERS.md`); it is used through pipes, has
+//! a deadline for each call, and can be killed at any moment. `harness/workers/worker.py` drives any Python module with
+//! python-diskcache's `Cache`; other engines bring a worker of their own.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -15,22 +17,32 @@ use crate::history::{Answer, Op, Outcome, Read};
 
 /// The worker program, which is written to a temporary place when it is needed.
 pub const WORKER: &str = include_str!("../workers/worker.py");
+/// The engine that comes with it, as a module beside it.
+const NAIVE: &str = include_str!("../workers/naive.py");
+/// What a worker may take to introduce itself.
+const HELLO: Duration = Duration::from_secs(30);
 
 /// A cache under test.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Engine {
     /// Its name on the command line.
-    pub name: &'static str,
+    pub name: String,
     /// In a report.
-    pub title: &'static str,
-    /// The Python module with its `Cache`.
-    pub module: &'static str,
+    pub title: String,
+    /// The Python module with its `Cache`; empty where it has a worker of its own.
+    pub module: String,
+    /// The shell command that starts its own worker.
+    pub command: Option<String>,
     /// What its `Cache` is opened with.
     pub options: Value,
     /// Environment of its processes: a FUSE mount does not say that NFS stands behind it.
     pub env: &'static [(&'static str, &'static str)],
     /// Whether it is ours, which must have no violation.
     pub ours: bool,
+    /// Whether it comes with this program rather than with Python's packages.
+    pub bundled: bool,
+    /// What it can be asked, by the names of the protocol; nothing while that is not known: everything.
+    pub operations: Option<BTreeSet<String>>,
 }
 
 /// All engines.
@@ -45,31 +57,27 @@ pub fn engines() -> Vec<Engine> {
         }
         options
     };
+    let engine = |name: &str, title: &str, module: &str, options: Value| Engine {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        module: module.to_owned(),
+        command: None,
+        options,
+        env: &[],
+        ours: false,
+        bundled: false,
+        operations: None,
+    };
+    let rollback = json!({"timeout": 5, "sqlite_journal_mode": "delete"});
     vec![
         Engine {
-            name: "ours",
-            title: "DiskCache RS",
-            module: "diskcache_rs",
-            options: keep(json!({"timeout": 5})),
             env: &[("DISKCACHE_RS_PROFILE", "shared:statx")],
             ours: true,
+            ..engine("ours", "DiskCache RS", "diskcache_rs", keep(json!({"timeout": 5})))
         },
-        Engine {
-            name: "diskcache",
-            title: "python-diskcache 5.6.3",
-            module: "diskcache",
-            options: keep(json!({"timeout": 5})),
-            env: &[],
-            ours: false,
-        },
-        Engine {
-            name: "diskcache-delete",
-            title: "python-diskcache 5.6.3, rollback journal",
-            module: "diskcache",
-            options: keep(json!({"timeout": 5, "sqlite_journal_mode": "delete"})),
-            env: &[],
-            ours: false,
-        },
+        engine("diskcache", "python-diskcache 5.6.3", "diskcache", keep(json!({"timeout": 5}))),
+        engine("diskcache-delete", "python-diskcache 5.6.3, rollback journal", "diskcache", keep(rollback)),
+        Engine { bundled: true, ..engine("naive", "files and rename, home-made", "naive", json!({})) },
     ]
 }
 
@@ -77,6 +85,83 @@ pub fn engines() -> Vec<Engine> {
 #[must_use]
 pub fn named(name: &str) -> Option<Engine> {
     engines().into_iter().find(|engine| engine.name == name)
+}
+
+impl Engine {
+    /// One that has a worker of its own, which a shell command starts. Its name comes from the worker, see [`Engine::introduce`].
+    #[must_use]
+    pub fn of_command(command: &str) -> Engine {
+        Engine {
+            name: slug(command.rsplit('/').next().unwrap_or(command)),
+            title: command.to_owned(),
+            module: String::new(),
+            command: Some(command.to_owned()),
+            options: json!({}),
+            env: &[],
+            ours: false,
+            bundled: false,
+            operations: None,
+        }
+    }
+
+    /// Starts a worker. `name` becomes the writer's name in its values.
+    ///
+    /// # Errors
+    /// The process cannot be started.
+    pub fn worker(&self, python: &Python, name: &str, log: &Path) -> Result<Worker, String> {
+        let Some(text) = &self.command else { return Worker::start(python, name, self.env, log) };
+        let mut command = Command::new("sh");
+        // The worker takes the shell's place, so that a kill meets it.
+        command.args(["-c", &format!("exec {text}")]);
+        Worker::spawn(command, name, log)
+    }
+
+    /// Asks a worker who it is; returns its version, and notes what it can be asked.
+    ///
+    /// # Errors
+    /// It does not start, or its engine is not installed.
+    pub fn introduce(&mut self, python: &Python, log: &Path) -> Result<String, String> {
+        let mut worker = self.worker(python, "hello", log)?;
+        let said = worker.hello(&self.module).map_err(|why| format!("{} is not there: {why}", self.name))?;
+        let words = |name: &str| said.get(name).and_then(Value::as_str).map(str::to_owned);
+        if self.command.is_some() {
+            if let Some(name) = words("name") {
+                (self.name, self.title) = (slug(&name), name);
+            }
+            if named(&self.name).is_some() {
+                self.name = format!("{}-worker", self.name);
+            }
+        }
+        let operations = said.get("operations").and_then(Value::as_array);
+        self.operations = operations.map(|all| all.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+        Ok(words("version").unwrap_or_else(|| "unknown".to_owned()))
+    }
+
+    /// Whether it can be asked to do something.
+    #[must_use]
+    pub fn can(&self, operation: &str) -> bool {
+        self.operations.as_ref().is_none_or(|known| known.contains(operation))
+    }
+}
+
+/// A name that is one word of a shell and of a path.
+fn slug(text: &str) -> String {
+    let plain: String = text.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let words: Vec<&str> = plain.split('-').filter(|word| !word.is_empty()).collect();
+    if words.is_empty() { "engine".to_owned() } else { words.join("-") }
+}
+
+/// Writes the worker program, and the engine that comes with it, into a folder; returns the program.
+///
+/// # Errors
+/// They cannot be written.
+pub fn write_worker(dir: &Path) -> Result<PathBuf, String> {
+    let write = |name: &str, text: &str| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).map_err(|err| format!("cannot write {}: {err}", path.display())).map(|()| path)
+    };
+    write("naive.py", NAIVE)?;
+    write("worker.py", WORKER)
 }
 
 /// Where Python is, and the worker program for it.
@@ -123,17 +208,22 @@ impl Worker {
     /// # Errors
     /// The process cannot be started.
     pub fn start(python: &Python, name: &str, env: &[(&str, &str)], log: &Path) -> Result<Worker, String> {
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).map_err(|err| format!("no log: {err}"))?;
-        let mut child = Command::new(&python.interpreter)
-            .arg(&python.worker)
-            .envs(env.iter().copied())
+        let mut command = Command::new(&python.interpreter);
+        command.arg(&python.worker).envs(env.iter().copied());
+        Worker::spawn(command, name, log)
+    }
+
+    fn spawn(mut command: Command, name: &str, log: &Path) -> Result<Worker, String> {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(log);
+        let file = file.map_err(|err| format!("cannot write {}: {err}", log.display()))?;
+        let mut child = command
             .env("PYTHONUNBUFFERED", "1")
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log)
+            .stderr(file)
             .spawn()
-            .map_err(|err| format!("cannot start {}: {err}", python.interpreter.display()))?;
+            .map_err(|err| format!("cannot start {}: {err}", command.get_program().display()))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err("a worker without pipes".to_owned());
         };
@@ -160,9 +250,33 @@ impl Worker {
         self.child.id()
     }
 
+    /// Asks who it is; a worker that does not know the question says nothing of itself.
+    fn hello(&mut self, module: &str) -> Result<Value, String> {
+        let mut command = json!({"op": "hello", "id": 0});
+        if !module.is_empty() {
+            command["module"] = json!(module);
+        }
+        let line = self.ask(&command, HELLO).map_err(|end| match end {
+            Outcome::Hung => format!("it says nothing for {} s", HELLO.as_secs()),
+            Outcome::Crashed(how) => format!("{how}; its log says why"),
+            other => format!("{other:?}"),
+        })?;
+        let answer: Value = serde_json::from_str(&line).map_err(|_| format!("not an answer: {line:.80}"))?;
+        match answer.get("error").and_then(Value::as_str) {
+            Some(error) if !module.is_empty() => {
+                Err(format!("{error}: {}", answer.get("message").and_then(Value::as_str).unwrap_or_default()))
+            }
+            Some(_) => Ok(Value::Null),
+            None => Ok(answer["ok"].clone()),
+        }
+    }
+
     /// Opens the engine's cache in a folder.
     pub fn open(&mut self, engine: &Engine, dir: &Path, deadline: Duration) -> Outcome {
-        let command = json!({"op": "open", "dir": dir, "module": engine.module, "options": engine.options});
+        let mut command = json!({"op": "open", "dir": dir});
+        if engine.command.is_none() {
+            (command["module"], command["options"]) = (json!(engine.module), engine.options.clone());
+        }
         self.exchange(command, &Op::Open, deadline)
     }
 
@@ -182,23 +296,22 @@ impl Worker {
         if let Value::Object(map) = &mut command {
             map.insert("id".to_owned(), json!(self.number));
         }
-        let mut line = command.to_string();
-        line.push('\n');
-        if self.input.write_all(line.as_bytes()).is_err() {
+        self.ask(&command, deadline).map_or_else(|end| end, |line| parse(&line, op))
+    }
+
+    /// Sends a line and waits for the next one; without, how it ended.
+    fn ask(&mut self, command: &Value, deadline: Duration) -> Result<String, Outcome> {
+        let answer = match self.input.write_all(format!("{command}\n").as_bytes()) {
+            Ok(()) => self.answers.recv_timeout(deadline),
+            Err(_) => Err(RecvTimeoutError::Disconnected),
+        };
+        answer.map_err(|end| {
             self.lost = true;
-            return Outcome::Crashed(self.epitaph());
-        }
-        match self.answers.recv_timeout(deadline) {
-            Ok(line) => parse(&line, op),
-            Err(RecvTimeoutError::Timeout) => {
-                self.lost = true;
-                Outcome::Hung
+            match end {
+                RecvTimeoutError::Timeout => Outcome::Hung,
+                RecvTimeoutError::Disconnected => Outcome::Crashed(self.epitaph()),
             }
-            Err(RecvTimeoutError::Disconnected) => {
-                self.lost = true;
-                Outcome::Crashed(self.epitaph())
-            }
-        }
+        })
     }
 
     /// Whether it can be used no more.

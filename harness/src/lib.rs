@@ -17,6 +17,7 @@ pub mod mutants;
 pub mod replay;
 pub mod runner;
 pub mod scenario;
+pub mod script;
 pub mod sim;
 pub mod trips;
 pub mod validate;

@@ -71,7 +71,7 @@ fn estimate(scenario: &Scenario, front: Front) -> f64 {
 /// Plays one cell, and again if each is to be played twice.
 fn play(stage: Stage<'_>, matrix: &Matrix, scenario: &Scenario, engine: &Engine, seed: u64) -> RunInfo {
     let run = stage.play(scenario, engine, seed);
-    let mut info = describe(scenario, engine.name, seed, stage.front(), &run);
+    let mut info = describe(scenario, engine, seed, stage.front(), &run);
     if matrix.twice
         && let Ok(first) = &run
         && let Ok(second) = stage.play(scenario, engine, seed)
@@ -145,9 +145,9 @@ pub fn line(info: &RunInfo) -> String {
 #[must_use]
 pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<RunInfo>, trips: Vec<TripRow>, front: Front) -> Report {
     let engines = matrix.engines.iter().map(|engine| EngineInfo {
-        name: engine.name.to_owned(),
-        title: engine.title.to_owned(),
-        version: versions.get(engine.name).cloned().unwrap_or_default(),
+        name: engine.name.clone(),
+        title: engine.title.clone(),
+        version: versions.get(&engine.name).cloned().unwrap_or_default(),
         ours: engine.ours,
     });
     let scenarios = matrix.scenarios.iter().map(|scenario| ScenarioInfo {

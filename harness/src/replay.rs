@@ -16,6 +16,9 @@ use crate::scenario::{Front, Scenario};
 pub struct Replay {
     /// Its engine.
     pub engine: String,
+    /// The shell command that starts the engine's own worker, where it is none of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine_command: Option<String>,
     /// Its seed.
     pub seed: u64,
     /// How the engine met the drive.
@@ -43,6 +46,13 @@ pub fn kinds(run: &Run) -> Vec<Wrong> {
 }
 
 impl Replay {
+    /// A run of which nothing is known yet.
+    #[must_use]
+    pub fn new(engine: &str, seed: u64, front: Front, scenario: Scenario) -> Replay {
+        let engine = engine.to_owned();
+        Replay { engine, engine_command: None, seed, front, verdict: Vec::new(), hash: None, mutant: None, scenario }
+    }
+
     /// Reads a file.
     ///
     /// # Errors

@@ -3,19 +3,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::check::{self, Violation};
 use crate::control::{Command, Stats};
 use crate::daemon::{Daemon, host_names};
-use crate::drive::Plan;
 use crate::drive::rng::Rng;
+use crate::drive::{Happened, Plan, Stage};
 use crate::engine::{Engine, Python, Worker};
 use crate::history::{self, Answer, Call, Op, Outcome, Read};
 use crate::scenario::{Action, Blow, Scenario};
-use crate::workload::Generator;
+use crate::workload::{Generator, Workload};
 
 /// The host that only reads back at the end, so that its caches are empty.
 const FRESH: &str = "host-fresh";
@@ -49,13 +49,23 @@ pub struct Run {
     pub seconds: f64,
     /// Files that an engine's check called left over.
     pub leftovers: u64,
+    /// When the workers began, in microseconds of the history's time.
+    pub began_us: u64,
+    /// Faults as they happened, in the history's time.
+    pub faults: Vec<Happened>,
 }
 
 /// One process of the workload: its worker, and what the outside may do to it.
 struct Seat {
     host: String,
+    /// Its number on that host.
+    number: usize,
     dir: PathBuf,
     pid: AtomicU64,
+    /// How often it was started.
+    lives: AtomicU64,
+    /// Operations of a script that its lives have taken.
+    taken: AtomicUsize,
     /// A kill by the scenario is under way: its death is no crash, and it must not start again before this is over.
     struck: AtomicBool,
     hold: AtomicBool,
@@ -70,9 +80,12 @@ struct Play<'b> {
     began_wall: u64,
     calls: Mutex<Vec<Call>>,
     stop: AtomicBool,
-    lives: AtomicU64,
     log: PathBuf,
     rng: Mutex<Rng>,
+    /// What this engine can do of the scenario's workload.
+    workload: Workload,
+    /// When the workers began, after `began`.
+    work_began: OnceLock<Instant>,
 }
 
 fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -91,7 +104,11 @@ pub fn run_dir(out: &Path, scenario: &str, engine: &str, seed: u64) -> PathBuf {
 /// The drive, a worker or a file could not be had: nothing is known about the engine then.
 pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> Result<Run, String> {
     let started = Instant::now();
-    let dir = run_dir(&bench.out, &scenario.name, engine.name, seed);
+    let workload = scenario.workload.for_engine(engine);
+    if workload.mix.values().sum::<u64>() == 0 {
+        return Err(format!("{} can do nothing of what {} asks for", engine.title, scenario.name));
+    }
+    let dir = run_dir(&bench.out, &scenario.name, &engine.name, seed);
     std::fs::create_dir_all(&dir).map_err(|err| format!("cannot make {}: {err}", dir.display()))?;
     let temp = tempfile::Builder::new().prefix("harness-").tempdir().map_err(|err| format!("no temporary folder: {err}"))?;
     let hosts = host_names(scenario.hosts);
@@ -108,18 +125,21 @@ pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
         began_wall: history::wall_now(),
         calls: Mutex::new(Vec::new()),
         stop: AtomicBool::new(false),
-        lives: AtomicU64::new(0),
         log: dir.join("workers.log"),
         rng: Mutex::new(Rng::new(seed).fork(1)),
+        workload,
+        work_began: OnceLock::new(),
     };
     let seats: Vec<Arc<Seat>> = hosts
         .iter()
-        .flat_map(|host| std::iter::repeat_n(host, scenario.procs))
-        .map(|host| Arc::new(Seat::new(host, &daemon.mount(host).join("cache"))))
+        .flat_map(|host| (0..scenario.procs).map(move |number| (host, number)))
+        .map(|(host, number)| Arc::new(Seat::new(host, number, &daemon.mount(host).join("cache"))))
         .collect();
     play.create(&seats[0])?;
+    let up_ms = daemon.stats()?.now_us / 1000;
+    let work_began = *play.work_began.get_or_init(Instant::now);
     for fault in &scenario.faults {
-        daemon.send(&Command::Fault { fault: Box::new(shifted(fault, play.began)) })?;
+        daemon.send(&Command::Fault { fault: Box::new(shifted(fault, up_ms)) })?;
     }
     std::thread::scope(|scope| -> Result<(), String> {
         for (number, seat) in seats.iter().enumerate() {
@@ -134,23 +154,48 @@ pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
     daemon.send(&Command::Heal)?;
     play.read_back(&hosts, &daemon)?;
     let stats = daemon.stats()?;
+    let faults = happened(daemon.log()?, play.now(), stats.now_us);
     drop(daemon);
+    let began_us = u64::try_from((work_began - play.began).as_micros()).unwrap_or(0);
     let mut calls = play.calls.into_inner().unwrap_or_else(PoisonError::into_inner);
     calls.sort_by_key(|call| call.start);
+    meet(&mut calls, &faults);
     let violations = check::check(&calls, &scenario.real_rules(&hosts));
     let unobserved = scenario.unobserved(&stats);
     save(&dir, &calls)?;
     let leftovers = leftovers(&calls);
-    Ok(Run { calls, violations, unobserved, stats, marks: None, seconds: started.elapsed().as_secs_f64(), leftovers })
+    let seconds = started.elapsed().as_secs_f64();
+    Ok(Run { calls, violations, unobserved, stats, marks: None, seconds, leftovers, began_us, faults })
 }
 
 /// A fault's window counts from when the workers began; the drive has been up for longer.
-fn shifted(fault: &crate::drive::Fault, began: Instant) -> crate::drive::Fault {
-    let up = u64::try_from(began.elapsed().as_millis()).unwrap_or(0);
+fn shifted(fault: &crate::drive::Fault, up_ms: u64) -> crate::drive::Fault {
     let mut fault = fault.clone();
-    fault.from_ms = fault.from_ms.saturating_add(up);
-    fault.until_ms = fault.until_ms.saturating_add(up);
+    fault.from_ms = fault.from_ms.saturating_add(up_ms);
+    fault.until_ms = fault.until_ms.saturating_add(up_ms);
+    fault.at_ms = fault.at_ms.map(|at| at.saturating_add(up_ms));
     fault
+}
+
+/// The drive's log in the time of the history, whose clock showed `now_us` when the drive's showed `drive_us`.
+fn happened(log: Vec<Happened>, now_us: u64, drive_us: u64) -> Vec<Happened> {
+    let shift = |mut it: Happened| {
+        it.at_us = (it.at_us + now_us).saturating_sub(drive_us);
+        it
+    };
+    log.into_iter().filter(|it| it.stage != Stage::Planned).map(shift).collect()
+}
+
+/// Notes with each call the faults that met requests of its host meanwhile: the drive does not know processes.
+fn meet(calls: &mut [Call], faults: &[Happened]) {
+    let fired: Vec<&Happened> = faults.iter().filter(|it| it.stage == Stage::Fired && !it.host.is_empty()).collect();
+    for call in calls {
+        let from = fired.partition_point(|it| it.at_us < call.start);
+        let meanwhile = fired[from..].iter().take_while(|it| it.at_us <= call.end);
+        call.faults = meanwhile.filter(|it| it.host == call.host).map(|it| it.id.clone()).collect();
+        call.faults.sort();
+        call.faults.dedup();
+    }
 }
 
 impl From<crate::sim::Simulated> for Run {
@@ -163,6 +208,8 @@ impl From<crate::sim::Simulated> for Run {
             unobserved: done.unobserved,
             stats: done.stats,
             seconds: done.seconds,
+            began_us: done.began_us,
+            faults: done.faults,
         }
     }
 }
@@ -190,11 +237,14 @@ pub fn save(dir: &Path, calls: &[Call]) -> Result<PathBuf, String> {
 }
 
 impl Seat {
-    fn new(host: &str, dir: &Path) -> Seat {
+    fn new(host: &str, number: usize, dir: &Path) -> Seat {
         Seat {
             host: host.to_owned(),
+            number,
             dir: dir.to_owned(),
             pid: AtomicU64::new(0),
+            lives: AtomicU64::new(0),
+            taken: AtomicUsize::new(0),
             struck: AtomicBool::new(false),
             hold: AtomicBool::new(false),
         }
@@ -220,13 +270,17 @@ impl Play<'_> {
         u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// Milliseconds since the workers began.
+    fn worked_ms(&self) -> u64 {
+        self.work_began.get().map_or(0, |began| u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
     fn deadline(&self) -> Duration {
         Duration::from_secs_f64(self.scenario.deadline_s)
     }
 
-    fn new_worker(&self, host: &str) -> Result<Worker, String> {
-        let life = self.lives.fetch_add(1, Ordering::SeqCst);
-        Worker::start(&self.bench.python, &format!("{host}.{life}"), self.engine.env, &self.log)
+    fn new_worker(&self, name: &str) -> Result<Worker, String> {
+        self.engine.worker(&self.bench.python, name, &self.log)
     }
 
     fn record(&self, host: &str, process: &str, op: Op, start: u64, outcome: Outcome, last: bool) {
@@ -238,7 +292,7 @@ impl Play<'_> {
 
     /// Makes the cache, before anything goes wrong: several programs may not agree on its settings otherwise.
     fn create(&self, seat: &Seat) -> Result<(), String> {
-        let mut worker = self.new_worker(&seat.host)?;
+        let mut worker = self.new_worker(&format!("{}.maker", seat.host))?;
         match worker.open(self.engine, &seat.dir, LAST_DEADLINE) {
             Outcome::Ok(_) => {}
             other => return Err(format!("{} cannot make a cache on the drive: {other:?}", self.engine.name)),
@@ -264,16 +318,26 @@ impl Play<'_> {
     }
 
     fn live(&self, seat: &Seat, rng: Rng) -> Result<(), String> {
-        let mut worker = self.new_worker(&seat.host)?;
+        let number = seat.lives.fetch_add(1, Ordering::SeqCst) + 1;
+        let mut worker = self.new_worker(&format!("{}.{}.{number}", seat.host, seat.number))?;
         seat.struck.store(false, Ordering::SeqCst);
         seat.pid.store(worker.pid().into(), Ordering::SeqCst);
         let start = self.now();
         let outcome = worker.open(self.engine, &seat.dir, self.deadline());
         let opened = matches!(outcome, Outcome::Ok(_));
         self.note(seat, &worker, Op::Open, start, outcome);
-        let mut generator = Generator::new(&self.scenario.workload, rng);
+        let mut generator = Generator::of_process(&self.workload, rng, &seat.host, seat.number, seat.taken.load(Ordering::SeqCst));
         while opened && !worker.is_lost() && !self.stop.load(Ordering::SeqCst) {
-            let op = generator.next_op();
+            // After its script's end it stays, as whoever has a cache open does.
+            let turn = generator.next_turn();
+            if !self.rest(seat, turn.as_ref().map_or(u64::MAX, |(_, at_ms)| *at_ms)) {
+                if seat.struck.load(Ordering::SeqCst) {
+                    worker.kill();
+                }
+                break;
+            }
+            let Some((op, _)) = turn else { break };
+            seat.taken.fetch_add(1, Ordering::SeqCst);
             let start = self.now();
             let outcome = worker.call(&op, self.deadline());
             self.note(seat, &worker, op, start, outcome);
@@ -288,6 +352,17 @@ impl Play<'_> {
             self.note(seat, &worker, Op::Close, start, outcome);
         }
         if opened { Ok(()) } else { Err("it did not open".to_owned()) }
+    }
+
+    /// Waits until an operation is due; not, if its process is killed meanwhile or the time is over.
+    fn rest(&self, seat: &Seat, at_ms: u64) -> bool {
+        while self.worked_ms() < at_ms {
+            if self.stop.load(Ordering::SeqCst) || seat.struck.load(Ordering::SeqCst) {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
     }
 
     fn note(&self, seat: &Seat, worker: &Worker, op: Op, start: u64, outcome: Outcome) {
@@ -382,10 +457,11 @@ impl Play<'_> {
 
     /// Reads everything back, in a new process on each host and on one that was never there.
     fn read_back(&self, hosts: &[String], daemon: &Daemon) -> Result<(), String> {
-        let workload = &self.scenario.workload;
+        let workload = &self.workload;
         let once = self.once_keys();
+        let check = self.engine.can("check").then_some(Op::Check);
         for host in hosts.iter().map(String::as_str).chain([FRESH]) {
-            let mut worker = self.new_worker(host)?;
+            let mut worker = self.new_worker(&format!("{host}.end"))?;
             let dir = daemon.mount(host).join("cache");
             let start = self.now();
             let outcome = worker.open(self.engine, &dir, LAST_DEADLINE);
@@ -398,7 +474,7 @@ impl Play<'_> {
             let gets = keys.map(|key| Op::Get { key });
             let counters = workload.counter_keys().into_iter().map(|key| Op::ReadCounter { key });
             let batches = workload.batch_groups().into_iter().map(|keys| Op::GetBatch { keys });
-            for op in gets.chain(counters).chain(batches).chain([Op::Check]) {
+            for op in gets.chain(counters).chain(batches).chain(check.clone()) {
                 if self.ask(&mut worker, host, op).is_none() && worker.is_lost() {
                     break;
                 }
@@ -440,7 +516,7 @@ impl Play<'_> {
     }
 
     fn drain(&self, worker: &mut Worker) {
-        for queue in self.scenario.workload.queue_names() {
+        for queue in self.workload.queue_names() {
             let mut left = 100_000;
             while left > 0 && !worker.is_lost() {
                 left -= 1;

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::drive::rng::Rng;
+use crate::engine::Engine;
 use crate::history::Op;
+use crate::script::Step;
 
 /// A mix of operations.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,9 @@ pub struct Workload {
     pub skew: u32,
     /// Rest between two operations of a process, in milliseconds.
     pub pause_ms: u64,
+    /// These operations and no others, each by its process and at its time. Empty: drawn from the mix.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub script: Vec<Step>,
 }
 
 impl Default for Workload {
@@ -61,6 +66,7 @@ impl Default for Workload {
             ttl_ms: Vec::new(),
             skew: 0,
             pause_ms: 0,
+            script: Vec::new(),
         }
     }
 }
@@ -90,6 +96,20 @@ impl Workload {
         (0..self.batches).map(|batch| (0..self.batch_keys).map(|number| format!("batch/{batch}/{number}")).collect()).collect()
     }
 
+    /// What is left of it for an engine that cannot do everything.
+    #[must_use]
+    pub fn for_engine(&self, engine: &Engine) -> Workload {
+        let mut left = self.clone();
+        left.mix.retain(|name, _| engine.can(name));
+        left.script.retain(|step| engine.can(step.op.name()));
+        for (operation, count) in [("incr", &mut left.counters), ("pull", &mut left.queues), ("get_batch", &mut left.batches)] {
+            if !engine.can(operation) {
+                *count = 0;
+            }
+        }
+        left
+    }
+
     /// Says what is wrong with it, if something is.
     ///
     /// # Errors
@@ -106,25 +126,49 @@ impl Workload {
     }
 }
 
-/// The operations of one process.
+/// The operations of one process, through one of its lives.
 #[derive(Clone, Debug)]
 pub struct Generator {
     workload: Workload,
     rng: Rng,
     seq: u64,
+    /// What is left of its script, the next one last.
+    script: Option<Vec<Step>>,
 }
 
 impl Generator {
-    /// Operations of a seed.
+    /// Operations of a seed, without end.
     #[must_use]
     pub fn new(workload: &Workload, rng: Rng) -> Generator {
-        Generator { workload: workload.clone(), rng, seq: 0 }
+        Generator { workload: workload.clone(), rng, seq: 0, script: None }
+    }
+
+    /// Those of a process, by its host and its number there; where there is a script, those of its script without the first `taken`,
+    /// which its earlier lives have done.
+    #[must_use]
+    pub fn of_process(workload: &Workload, rng: Rng, host: &str, number: usize, taken: usize) -> Generator {
+        if workload.script.is_empty() {
+            return Generator::new(workload, rng);
+        }
+        let own = workload.script.iter().filter(|step| step.host == host && step.process == number);
+        let mut script: Vec<Step> = own.skip(taken).cloned().collect();
+        script.reverse();
+        Generator { script: Some(script), workload: Workload { script: Vec::new(), ..workload.clone() }, rng, seq: 0 }
+    }
+
+    /// The next operation, and when it is due: milliseconds after the workers began, 0 where it is due at once. Nothing after a
+    /// script's end.
+    pub fn next_turn(&mut self) -> Option<(Op, u64)> {
+        match &mut self.script {
+            None => Some((self.next_op(), 0)),
+            Some(script) => script.pop().map(|step| (step.op, step.at_ms)),
+        }
     }
 
     /// How long to rest before the next operation.
     #[must_use]
     pub fn pause_ms(&self) -> u64 {
-        self.workload.pause_ms
+        if self.script.is_some() { 0 } else { self.workload.pause_ms }
     }
 
     fn one_of(&mut self, limit: u64) -> u64 {
@@ -145,7 +189,7 @@ impl Generator {
         Some(self.workload.ttl_ms[at]).filter(|ms| *ms > 0)
     }
 
-    /// The next operation.
+    /// The next operation of the mix.
     pub fn next_op(&mut self) -> Op {
         let total: u64 = self.workload.mix.values().sum();
         let mut left = self.rng.below(total);

@@ -1,14 +1,8 @@
 """Drives one cache for the harness: a JSON command a line on standard input, a JSON answer a line on standard output.
 
-Any module with python-diskcache's ``Cache`` will do. Values describe themselves (key, writer, number, length) and are
-rebuilt from that description when they are read, so that a value that is torn, mixed or another key's is told from a
-sound one. Commands:
-
-open dir module options | set/add key writer seq size | get/pop key | delete key | incr key delta | read_counter key
-push queue writer seq size | pull queue | batch keys writer seq size | get_batch keys | check | count | close
-
-Answers: {"id", "ok": VALUE} or {"id", "error": TYPE, "message", "certain"}. ``certain`` says that the operation
-surely had no effect.
+Any module with python-diskcache's ``Cache`` will do; what its ``Cache`` has no method for is not asked of it. Values
+describe themselves (key, writer, number, length) and are rebuilt from that description when they are read, so that a
+value that is torn, mixed or another key's is told from a sound one. WORKERS.md has every request and answer.
 """
 
 from __future__ import annotations
@@ -21,6 +15,22 @@ import zlib
 from typing import Any
 
 BLOCK = 64
+# What may be asked, and the method that it needs.
+OPERATIONS = {
+    "set": "set",
+    "add": "add",
+    "touch": "touch",
+    "get": "get",
+    "pop": "pop",
+    "delete": "delete",
+    "incr": "incr",
+    "push": "push",
+    "pull": "pull",
+    "batch": "transact",
+    "get_batch": "transact",
+    "check": "check",
+    "count": "__len__",
+}
 
 
 def body(tag: str, size: int) -> bytes:
@@ -57,21 +67,33 @@ def inspect(key: str, value: Any) -> dict[str, Any]:
     return {"hit": True, "writer": writer.decode(), "seq": int(seq)}
 
 
+def seconds(ttl_ms: int | None) -> float | None:
+    return None if ttl_ms is None else ttl_ms / 1000
+
+
 class Worker:
     def __init__(self) -> None:
         self.cache: Any = None
         self.module: Any = None
+
+    def hello(self, module: str) -> dict[str, Any]:
+        found = importlib.import_module(module)
+        known = [name for name, method in OPERATIONS.items() if hasattr(found.Cache, method)]
+        return {"version": getattr(found, "__version__", "unknown"), "operations": known}
 
     def open(self, dir: str, module: str, options: dict[str, Any]) -> bool:
         self.module = importlib.import_module(module)
         self.cache = self.module.Cache(dir, **options)
         return True
 
-    def set(self, key: str, writer: str, seq: int, size: int) -> bool:
-        return bool(self.cache.set(key, build(key, writer, seq, size)))
+    def set(self, key: str, writer: str, seq: int, size: int, ttl_ms: int | None = None) -> bool:
+        return bool(self.cache.set(key, build(key, writer, seq, size), expire=seconds(ttl_ms)))
 
-    def add(self, key: str, writer: str, seq: int, size: int) -> bool:
-        return bool(self.cache.add(key, build(key, writer, seq, size)))
+    def add(self, key: str, writer: str, seq: int, size: int, ttl_ms: int | None = None) -> bool:
+        return bool(self.cache.add(key, build(key, writer, seq, size), expire=seconds(ttl_ms)))
+
+    def touch(self, key: str, ttl_ms: int | None = None) -> bool:
+        return bool(self.cache.touch(key, expire=seconds(ttl_ms)))
 
     def get(self, key: str) -> dict[str, Any]:
         return inspect(key, self.cache.get(key))

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::engine::{self, Engine, Python, WORKER};
+use crate::engine::{self, Engine, Python};
 use crate::runner::Bench;
 use crate::scenario::Scenario;
 
@@ -59,8 +59,7 @@ struct BenchArgs {
 impl BenchArgs {
     fn bench(&self, temp: &Path) -> Result<Bench, String> {
         crate::fuse::mount::can_mount().map_err(|err| format!("the drive cannot be mounted: {err}"))?;
-        let worker = temp.join("worker.py");
-        std::fs::write(&worker, WORKER).map_err(|err| format!("cannot write {}: {err}", worker.display()))?;
+        let worker = engine::write_worker(temp)?;
         let program = std::env::current_exe().map_err(|err| format!("where is this program? {err}"))?;
         let absolute = |path: &Path| std::path::absolute(path).map_err(|err| format!("{}: {err}", path.display()));
         let python = Python { interpreter: absolute(&self.python)?, worker };
@@ -94,13 +93,18 @@ fn temp() -> Result<tempfile::TempDir, String> {
     tempfile::Builder::new().prefix("harness-").tempdir().map_err(|err| format!("no temporary folder: {err}"))
 }
 
-/// The versions of engines; those that cannot be imported are refused.
-fn versions(bench: &Bench, engines: &[Engine]) -> Result<BTreeMap<String, String>, String> {
-    let version = |engine: &Engine| {
-        let version = bench.python.has(engine.module).map_err(|err| format!("{} is not there: {err}", engine.name))?;
-        Ok((engine.name.to_owned(), version))
-    };
-    engines.iter().map(version).collect()
+/// Lets each engine say its version and what it can do; one that is not there is refused.
+fn introduce(bench: &Bench, engines: &mut [Engine]) -> Result<BTreeMap<String, String>, String> {
+    std::fs::create_dir_all(&bench.out).map_err(|err| format!("cannot make {}: {err}", bench.out.display()))?;
+    let log = bench.out.join("workers.log");
+    let mut versions = BTreeMap::new();
+    for engine in engines {
+        let version = engine.introduce(&bench.python, &log)?;
+        if versions.insert(engine.name.clone(), version).is_some() {
+            return Err(format!("two engines call themselves {}", engine.name));
+        }
+    }
+    Ok(versions)
 }
 
 fn list() -> Result<ExitCode, String> {

@@ -7,7 +7,7 @@ use clap::Args;
 use reports::Verdict;
 
 use super::run::Front;
-use super::{BenchArgs, engines, scenarios, temp, versions};
+use super::{BenchArgs, engines, introduce, scenarios, temp};
 use crate::engine::Engine;
 use crate::matrix::{self, Stage};
 use crate::replay::Replay;
@@ -52,6 +52,9 @@ pub(super) struct ReplayArgs {
     /// Its engine
     #[arg(long, default_value = "ours")]
     engine: String,
+    /// Its engine, by the shell command that starts its worker
+    #[arg(long, value_name = "CMD", conflicts_with = "engine")]
+    engine_command: Option<String>,
     /// Its seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -63,13 +66,13 @@ pub(super) struct ReplayArgs {
 impl ReplayArgs {
     pub(super) fn run(&self) -> Result<ExitCode, String> {
         let plan = self.plan()?;
-        let engine = engines(std::slice::from_ref(&plan.engine))?.remove(0);
+        let mut engine = engine_of(&plan)?;
         if plan.front == scenario::Front::Sim {
             return play_one(Stage::Sim, &self.bench.out, &plan, &engine);
         }
         let temp = temp()?;
         let bench = self.bench.bench(temp.path())?;
-        versions(&bench, std::slice::from_ref(&engine))?;
+        introduce(&bench, std::slice::from_mut(&mut engine))?;
         play_one(Stage::Fuse(&bench), &bench.out, &plan, &engine)
     }
 
@@ -79,10 +82,19 @@ impl ReplayArgs {
             (None, Some(name)) => {
                 let scenario = scenarios(std::slice::from_ref(name))?.remove(0);
                 let front = self.front.into();
-                Ok(Replay { engine: self.engine.clone(), seed: self.seed, front, verdict: Vec::new(), hash: None, mutant: None, scenario })
+                let engine_command = self.engine_command.clone();
+                Ok(Replay { engine_command, ..Replay::new(&self.engine, self.seed, front, scenario) })
             }
             (None, None) => Err("which run? Give a file, or --scenario and --seed".to_owned()),
         }
+    }
+}
+
+/// The engine of a run.
+fn engine_of(plan: &Replay) -> Result<Engine, String> {
+    match &plan.engine_command {
+        Some(command) => Ok(Engine::of_command(command)),
+        None => Ok(engines(std::slice::from_ref(&plan.engine))?.remove(0)),
     }
 }
 
@@ -99,14 +111,14 @@ fn play_one(stage: Stage<'_>, out: &Path, plan: &Replay, engine: &Engine) -> Res
     for (name, count) in &run.stats.faults {
         println!("fault {name:<7} matched {:>7} fired {:>5} observable {:>5}", count.matched, count.fired, count.observable);
     }
-    let dir = runner::run_dir(out, &scenario.name, engine.name, seed);
+    let dir = runner::run_dir(out, &scenario.name, &engine.name, seed);
     let history = runner::save(&dir, &run.calls)?;
     println!("History: {}", history.display());
     if let Some((hash, ..)) = run.marks {
         println!("Hash of the history: {hash:016x}");
     }
     let changed = plan.differs(&run);
-    let info = matrix::describe(scenario, engine.name, seed, stage.front(), &Ok(run));
+    let info = matrix::describe(scenario, engine, seed, stage.front(), &Ok(run));
     for (host, count) in &info.by_host {
         println!("{host}: {count} calls answered");
     }
@@ -127,11 +139,9 @@ impl SoakArgs {
         scenario.hosts = self.hosts;
         scenario.procs = self.procs;
         scenario.seconds = self.seconds;
-        let engine = engines(std::slice::from_ref(&self.engine))?.remove(0);
-        versions(&bench, std::slice::from_ref(&engine))?;
-        let front = scenario::Front::Fuse;
-        let (engine_name, seed) = (self.engine.clone(), self.seed);
-        let plan = Replay { engine: engine_name, seed, front, verdict: Vec::new(), hash: None, mutant: None, scenario };
+        let mut engine = engines(std::slice::from_ref(&self.engine))?.remove(0);
+        introduce(&bench, std::slice::from_mut(&mut engine))?;
+        let plan = Replay::new(&self.engine, self.seed, scenario::Front::Fuse, scenario);
         play_one(Stage::Fuse(&bench), &bench.out, &plan, &engine)
     }
 }

@@ -1,11 +1,13 @@
 //! `harness run`: engines through scenarios, a table and a report.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use reports::Verdict;
 
-use super::{BenchArgs, engines, scenarios, temp, versions};
+use super::{BenchArgs, engines, introduce, scenarios, temp};
+use crate::engine::Engine;
 use crate::matrix::{self, Matrix, Stage};
 use crate::scenario::{self, Scenario};
 use crate::trips;
@@ -46,9 +48,12 @@ pub(super) struct RunArgs {
     /// How engines meet the drive
     #[arg(long, value_enum, default_value = "fuse")]
     front: Front,
-    /// ours, diskcache, diskcache-delete, or all [default: all; with --front sim ours]
+    /// ours, diskcache, diskcache-delete, naive, or all [default: all; with --front sim ours; with --engine-command none]
     #[arg(long, value_delimiter = ',')]
     engines: Vec<String>,
+    /// An engine of yours, by the shell command that starts its worker (harness/WORKERS.md); several may be given
+    #[arg(long, value_name = "CMD")]
+    engine_command: Vec<String>,
     /// Play each so often, with seeds from 1 on
     #[arg(long, default_value_t = 1)]
     seeds: u64,
@@ -86,11 +91,14 @@ impl RunArgs {
         let names: &[String] = match (self.engines.is_empty(), self.front) {
             (false, _) => &self.engines,
             (true, Front::Sim) => &ours,
+            (true, Front::Fuse) if !self.engine_command.is_empty() => &[],
             (true, Front::Fuse) => &["all".to_owned()],
         };
+        let mut engines = engines(names)?;
+        engines.extend(self.engine_command.iter().map(|command| Engine::of_command(command)));
         let matrix = Matrix {
             scenarios: self.chosen()?,
-            engines: engines(names)?,
+            engines,
             seeds: (self.first_seed..self.first_seed + self.seeds).collect(),
             jobs: self.jobs,
             twice: self.twice,
@@ -102,28 +110,28 @@ impl RunArgs {
     }
 
     pub(super) fn run(&self) -> Result<ExitCode, String> {
-        let matrix = self.matrix()?;
+        let mut matrix = self.matrix()?;
         if matrix.scenarios.is_empty() {
             return Err("there is no scenario to play".to_owned());
         }
         match self.front {
-            Front::Sim => self.play(Stage::Sim, &matrix),
+            Front::Sim => {
+                let versions = std::iter::once(("ours".to_owned(), env!("CARGO_PKG_VERSION").to_owned())).collect();
+                self.play(Stage::Sim, &matrix, &versions)
+            }
             Front::Fuse => {
                 let temp = temp()?;
                 let bench = self.bench.bench(temp.path())?;
-                self.play(Stage::Fuse(&bench), &matrix)
+                let versions = introduce(&bench, &mut matrix.engines)?;
+                self.play(Stage::Fuse(&bench), &matrix, &versions)
             }
         }
     }
 
-    fn play(&self, stage: Stage<'_>, matrix: &Matrix) -> Result<ExitCode, String> {
-        let (versions, rows) = match stage {
-            Stage::Sim => (std::iter::once(("ours".to_owned(), env!("CARGO_PKG_VERSION").to_owned())).collect(), Vec::new()),
-            Stage::Fuse(bench) => {
-                let versions = versions(bench, &matrix.engines)?;
-                let rows = if self.no_roundtrips { Vec::new() } else { trips::measure_all(bench, &matrix.engines)? };
-                (versions, rows)
-            }
+    fn play(&self, stage: Stage<'_>, matrix: &Matrix, versions: &BTreeMap<String, String>) -> Result<ExitCode, String> {
+        let rows = match stage {
+            Stage::Fuse(bench) if !self.no_roundtrips => trips::measure_all(bench, &matrix.engines)?,
+            _ => Vec::new(),
         };
         let runs = matrix::run(stage, matrix, |info| {
             if self.verbose || self.front == Front::Fuse || info.verdict != Verdict::Sound {
@@ -135,7 +143,7 @@ impl RunArgs {
         let sound = runs.iter().filter(|info| info.verdict == Verdict::Sound).count();
         print!("{}{}", if rows.is_empty() { "" } else { "\nRound trips for one operation:\n" }, trips::table(&rows));
         println!("\n{sound} of {} runs sound, {calls} calls{}", runs.len(), if self.twice { ", each run played twice" } else { "" });
-        let report = matrix::report(matrix, &versions, runs, rows, stage.front());
+        let report = matrix::report(matrix, versions, runs, rows, stage.front());
         let out = std::path::absolute(&self.bench.out).map_err(|err| format!("{}: {err}", self.bench.out.display()))?;
         report.save(&out).map_err(|err| format!("cannot write the report: {err}"))?;
         for engine in &report.engines {

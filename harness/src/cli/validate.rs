@@ -165,11 +165,15 @@ impl ValidateArgs {
     /// The engines with their versions; those that cannot be imported are refused.
     fn versions(&self, plan: &Plan) -> Result<Vec<(Engine, String)>, String> {
         let python = Python { interpreter: plan.python.clone(), worker: PathBuf::new() };
-        let version = |engine: Engine| match python.has(engine.module) {
+        let version = |engine: Engine| match python.has(&engine.module) {
             Ok(version) => Ok((engine, version)),
             Err(why) => Err(format!("{} is not there: {why} (pip install {})", engine.name, engine.module.replace('_', "-"))),
         };
-        engines(&self.engines)?.into_iter().map(version).collect()
+        let installed: Vec<Engine> = engines(&self.engines)?.into_iter().filter(|engine| !engine.bundled).collect();
+        if installed.is_empty() {
+            return Err("these engines are only played on the simulated drive".to_owned());
+        }
+        installed.into_iter().map(version).collect()
     }
 
     fn play(&self, plan: &Plan, faults: &[Fault], engines: &[(Engine, String)], mount: &MountInfo) -> Result<Vec<MountRun>, String> {

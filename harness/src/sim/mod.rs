@@ -14,7 +14,7 @@ mod sched;
 mod vfs;
 mod watch;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -22,7 +22,7 @@ use crate::check::{self, Violation, Wrong};
 use crate::control::{self, Command, Stats};
 use crate::daemon::host_names;
 use crate::drive::rng::Rng;
-use crate::drive::{Clock, Drive, Loss};
+use crate::drive::{Clock, Drive, Happened, Loss, Stage};
 use crate::history::{Call, KILLED, Op, Outcome};
 use crate::scenario::{Action, Blow, Event, Scenario};
 use crate::workload::Generator;
@@ -56,6 +56,10 @@ pub struct Simulated {
     pub clock: u64,
     /// How long it took, by the machine's clock.
     pub seconds: f64,
+    /// When the workers began, in microseconds of the history's time.
+    pub began_us: u64,
+    /// Faults as they happened, in the same time.
+    pub faults: Vec<Happened>,
 }
 
 /// One process of the workload as its host and misfortune see it.
@@ -67,6 +71,8 @@ struct Seat {
     died_at: Arc<AtomicU64>,
     /// It starts again no sooner than this.
     back_at: AtomicU64,
+    /// Operations of a script that its lives have taken.
+    taken: AtomicUsize,
 }
 
 /// What all threads of a run share.
@@ -113,6 +119,7 @@ pub fn play(scenario: &Scenario, seed: u64) -> Result<Simulated, String> {
         paused_until: Arc::new(AtomicU64::new(0)),
         died_at: Arc::new(AtomicU64::new(0)),
         back_at: AtomicU64::new(0),
+        taken: AtomicUsize::new(0),
     };
     let seats = (0..scenario.hosts * scenario.procs).map(seat).collect();
     let world = World {
@@ -126,15 +133,16 @@ pub fn play(scenario: &Scenario, seed: u64) -> Result<Simulated, String> {
         calls: Mutex::default(),
         found: Mutex::default(),
     };
-    let next_random = world.run()?;
+    let (next_random, began) = world.run()?;
     let mut done = world.judge(next_random);
+    done.began_us = began / 1000;
     done.seconds = took.elapsed().as_secs_f64();
     Ok(done)
 }
 
 impl World<'_> {
-    /// Everything from the first file to the last answer; returns what would be drawn next.
-    fn run(&self) -> Result<u64, String> {
+    /// Everything from the first file to the last answer; returns what would be drawn next, and when the workers began.
+    fn run(&self) -> Result<(u64, u64), String> {
         let mut rng = self.root.fork(1);
         self.create()?;
         let began = self.sched.now();
@@ -160,7 +168,7 @@ impl World<'_> {
             struck
         })?;
         self.finish(&mut rng);
-        Ok(rng.next_u64())
+        Ok((rng.next_u64(), began))
     }
 
     fn judge(self, next_random: u64) -> Simulated {
@@ -176,7 +184,8 @@ impl World<'_> {
         unobserved.extend(drive.unobserved().into_iter().map(|fault| fault.name));
         unobserved.dedup();
         let hash = crate::history::hash(&calls);
-        Simulated { calls, violations, unobserved, stats, hash, next_random, clock: drive.now(), seconds: 0.0 }
+        let faults = drive.fault_log().into_iter().filter(|it| it.stage != Stage::Planned).collect();
+        Simulated { calls, violations, unobserved, stats, hash, next_random, clock: drive.now(), seconds: 0.0, began_us: 0, faults }
     }
 
     fn machine(&self) -> Machine<'_> {
@@ -244,14 +253,30 @@ impl World<'_> {
         let (life, outcome) = self.machine().open(who, &gate, rng.next_u64(), false);
         let last = start >= end && self.healed.load(Ordering::SeqCst);
         self.note(who, seat, &gate, Op::Open, start, outcome, last, calls);
-        let mut generator = Generator::new(&self.scenario.workload, rng.fork(1));
+        let (process, taken) = ((who.task - 1) % self.scenario.procs, seat.taken.load(Ordering::SeqCst));
+        let began = end - (self.scenario.seconds * 1e9) as u64;
+        let mut generator = Generator::of_process(&self.scenario.workload, rng.fork(1), &self.hosts[who.host], process, taken);
         if let Ok(life) = &life {
             let mut left = HEALED_OPS;
             while left > 0 && !gate.is_dead() {
-                let start = self.sched.now();
                 let healed = self.healed.load(Ordering::SeqCst);
+                let Some((op, at_ms)) = generator.next_turn() else {
+                    // Its script is over: it stays, as whoever has a cache open does.
+                    if healed {
+                        break;
+                    }
+                    self.sched.step(who.task, self.sched.now() + MS);
+                    continue;
+                };
+                if at_ms > 0 {
+                    self.sched.step(who.task, began + at_ms * MS);
+                }
+                if gate.is_dead() {
+                    break;
+                }
+                seat.taken.fetch_add(1, Ordering::SeqCst);
                 left -= u64::from(healed);
-                let op = generator.next_op();
+                let start = self.sched.now();
                 let outcome = life.call(&op);
                 self.note(who, seat, &gate, op, start, outcome, healed, calls);
                 self.sched.step(who.task, start + 1 + generator.pause_ms() * MS);

@@ -106,7 +106,7 @@ impl Plan {
             mount: self.name.clone(),
             workload: format!("all operations, {} processes on each of {} hosts", self.procs, self.places.len()),
             fault: fault.title(),
-            engine: engine.name.to_owned(),
+            engine: engine.name.clone(),
             replay: self.replay(fault, engine),
             evidence: Some(format!("{}.{}", fault.name(), engine.name)),
             ..MountRun::default()
@@ -153,8 +153,8 @@ impl Plan {
     #[must_use]
     pub fn report(&self, engines: &[(Engine, String)], runs: Vec<MountRun>, mount: MountInfo) -> MountReport {
         let engine = |(engine, version): &(Engine, String)| EngineInfo {
-            name: engine.name.to_owned(),
-            title: engine.title.to_owned(),
+            name: engine.name.clone(),
+            title: engine.title.clone(),
             version: version.clone(),
             ours: engine.ours,
         };

@@ -12,7 +12,7 @@ use super::place::Folder;
 use super::{Fault, Outcomes, Place, Plan};
 use crate::check::{self, Violation, Wrong};
 use crate::drive::rng::Rng;
-use crate::engine::{Engine, Python, WORKER, Worker};
+use crate::engine::{self, Engine, Python, Worker};
 use crate::history::{self, Answer, Call, Op, Outcome, Read};
 use crate::workload::{Generator, Workload};
 
@@ -84,8 +84,7 @@ struct Play<'p> {
 pub(super) fn play(plan: &Plan, fault: &Fault, engine: &Engine, out: &Path) -> Result<Outcomes, String> {
     let started = Instant::now();
     let temp = tempfile::Builder::new().prefix("harness-").tempdir().map_err(|err| format!("no temporary folder: {err}"))?;
-    let worker = temp.path().join("worker.py");
-    std::fs::write(&worker, WORKER).map_err(|err| format!("cannot write {}: {err}", worker.display()))?;
+    let worker = engine::write_worker(temp.path())?;
     let folder = Folder::create(&plan.places[0])?;
     let timeout = plan.timeout_in(fault).as_secs_f64();
     let play = Play {
@@ -102,7 +101,7 @@ pub(super) fn play(plan: &Plan, fault: &Fault, engine: &Engine, out: &Path) -> R
     let mut seats = Vec::new();
     for (number, place) in plan.places.iter().enumerate() {
         let env = environment(fault, number + 1 == plan.places.len())?;
-        let python = place.python(&plan.python, engine.module, &worker, temp.path(), &env)?;
+        let python = place.python(&plan.python, &engine.module, &worker, temp.path(), &env)?;
         let seat = || Arc::new(Seat::new(place, python.clone(), folder.seen_by(place).join("cache")));
         seats.extend(std::iter::repeat_with(seat).take(plan.procs));
     }
@@ -126,7 +125,7 @@ pub(super) fn play(plan: &Plan, fault: &Fault, engine: &Engine, out: &Path) -> R
     })?;
     let mut lookers: Vec<(Python, &Place)> = Vec::new();
     for place in plan.places.iter().chain(&plan.cold) {
-        lookers.push((place.python(&plan.python, engine.module, &worker, temp.path(), &[])?, place));
+        lookers.push((place.python(&plan.python, &engine.module, &worker, temp.path(), &[])?, place));
     }
     for (number, (python, place)) in lookers.iter().enumerate() {
         play.look(python, place, &folder.seen_by(place).join("cache"), number + 1 == lookers.len())?;

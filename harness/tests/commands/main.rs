@@ -2,3 +2,4 @@
 #![expect(clippy::unwrap_used, reason = "a test: its helpers panic")]
 
 mod fuse;
+mod fuse_engines;
