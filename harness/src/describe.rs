@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use reports::{CallEnd, Damage, EventKind, FaultRow, Finding, PlanInfo, PlanSize, RunInfo, Timeline, TimelineCall, TimelineEvent, Verdict};
 
 use crate::check::{Violation, Wrong};
-use crate::drive::FaultCount;
+use crate::control::Command;
+use crate::drive::{FaultCount, Happened, Stage, catalogue};
 use crate::engine::Engine;
 use crate::history::{Answer, Call, KILLED, Op, Outcome, Read};
 use crate::runner::Run;
@@ -42,7 +43,12 @@ fn replay_of(scenario: &str, engine: &Engine, seed: u64, front: Front) -> String
 }
 
 /// One word of a shell.
-fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./+:,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
     format!("'{}'", text.replace('\'', "'\\''"))
 }
 
@@ -168,7 +174,9 @@ pub fn size(scenario: &Scenario, calls: &[Call]) -> PlanSize {
     PlanSize { hosts: scenario.hosts as u64, operations: calls.iter().filter(|call| !call.last).count() as u64, faults: faults as u64 }
 }
 
-fn finding(violation: &Violation, calls: &[Call]) -> Finding {
+/// What is wrong, and who was told so.
+#[must_use]
+pub fn finding(violation: &Violation, calls: &[Call]) -> Finding {
     let call = calls.iter().find(|call| call.end == violation.at && call.op.subject().unwrap_or_default() == violation.subject);
     Finding {
         what: violation.wrong.title().to_owned(),
@@ -210,18 +218,19 @@ pub fn timeline(scenario: &Scenario, run: &Run, about: &Violation, front: Front)
         subject: about.subject.clone(),
         virtual_time: front == Front::Sim,
         calls: calls.iter().map(shown).collect(),
-        events: events(scenario, from, about.at),
+        events: events(scenario, run, from, about.at),
         left_out,
     }
 }
 
-/// The scenario's events between two times.
-fn events(scenario: &Scenario, from: u64, to: u64) -> Vec<TimelineEvent> {
-    let mut all = Vec::new();
+/// What happened between two times, by the scenario's events and by the drive's log: of too much the last.
+fn events(scenario: &Scenario, run: &Run, from: u64, to: u64) -> Vec<TimelineEvent> {
+    let end = run.began_us + (scenario.seconds * 1e6) as u64;
+    let mut all: Vec<TimelineEvent> = Vec::new();
     for event in &scenario.events {
         let (host, kind, text) = say_action(&event.action);
-        let mut at = event.at_ms * 1000;
-        while at <= to.min((scenario.seconds * 1e6) as u64) && all.len() < EVENTS_MAX {
+        let mut at = run.began_us + event.at_ms * 1000;
+        while at <= to.min(end) {
             if at >= from {
                 all.push(TimelineEvent { at_us: at, host: host.clone(), kind, text: text.clone(), ..TimelineEvent::default() });
             }
@@ -231,8 +240,29 @@ fn events(scenario: &Scenario, from: u64, to: u64) -> Vec<TimelineEvent> {
             }
         }
     }
+    let fired = run.faults.iter().filter(|it| it.stage == Stage::Fired && it.plan.is_some() && (from..=to).contains(&it.at_us));
+    all.extend(fired.map(fault_event));
+    if end > from && end < to {
+        let text = "everything works again, and each host reads back".to_owned();
+        all.push(TimelineEvent { at_us: end, kind: EventKind::Heal, text, ..TimelineEvent::default() });
+    }
     all.sort_by_key(|event| event.at_us);
+    all.drain(..all.len().saturating_sub(EVENTS_MAX));
     all
+}
+
+/// A fault that met a request.
+fn fault_event(it: &Happened) -> TimelineEvent {
+    let title = catalogue::find(&it.id).map_or("", |entry| entry.name).replace('-', " ");
+    let request = it.op.map_or_else(String::new, |op| format!(" on {} {}", op.name(), it.path));
+    TimelineEvent {
+        at_us: it.at_us,
+        host: Some(it.host.clone()).filter(|host| !host.is_empty()),
+        kind: EventKind::Fault,
+        name: it.id.clone(),
+        text: format!("{} {title}{request}", it.id),
+        ..TimelineEvent::default()
+    }
 }
 
 fn say_action(action: &Action) -> (Option<String>, EventKind, String) {
@@ -246,15 +276,30 @@ fn say_action(action: &Action) -> (Option<String>, EventKind, String) {
             (Some(host.clone()), EventKind::PowerCut, "it and the server lose power".to_owned())
         }
         Action::Drive(command) => {
-            let text = serde_json::to_string(command).unwrap_or_default();
+            let text = say_command(command);
             let host = serde_json::to_value(command).ok().and_then(|it| it.get("host").and_then(|host| host.as_str().map(str::to_owned)));
             let kind = match command {
-                crate::control::Command::Restart { .. } => EventKind::Restart,
-                crate::control::Command::Cut { .. } => EventKind::Partition,
+                Command::Restart { .. } => EventKind::Restart,
+                Command::Cut { .. } => EventKind::Partition,
                 _ => EventKind::Other,
             };
             (host, kind, text)
         }
+    }
+}
+
+/// What the drive is told, in a few words.
+fn say_command(command: &Command) -> String {
+    match command {
+        Command::Restart { loss } => format!("the server restarts; of what is not stable it loses {loss}"),
+        Command::Cut { ms: Some(ms), .. } => format!("it is cut off from the server for {ms} ms"),
+        Command::Cut { ms: None, .. } => "it is cut off from the server".to_owned(),
+        Command::ExpireLease { .. } => "the server forgets its locks".to_owned(),
+        Command::LocalLocks { .. } => "its locks exclude no other host from now on".to_owned(),
+        Command::Space { free: Some(bytes) } => format!("{bytes} bytes are free on the drive"),
+        Command::Space { free: None } => "there is room on the drive again".to_owned(),
+        Command::Fault { fault } => format!("{} begins", fault.name),
+        other => serde_json::to_string(other).unwrap_or_default(),
     }
 }
 

@@ -1,15 +1,19 @@
 //! Runs scenarios, engines and seeds against each other, several runs at the same time, on one of the two fronts.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use reports::{EngineInfo, FaultInfo, Report, RunInfo, ScenarioInfo, TripRow, Verdict};
 
+use crate::describe;
 pub use crate::describe::{damage, describe, verdict};
 use crate::drive::catalogue;
 use crate::engine::Engine;
+use crate::evidence;
+use crate::replay::Replay;
 use crate::runner::{self, Bench, Run};
 use crate::scenario::{Front, Scenario};
 use crate::sim;
@@ -27,6 +31,8 @@ pub struct Matrix {
     pub jobs: usize,
     /// Each run twice; they must be the same.
     pub twice: bool,
+    /// Folder for what each run leaves.
+    pub out: PathBuf,
 }
 
 /// What runs one cell: the front, and what it needs.
@@ -80,7 +86,31 @@ fn play(stage: Stage<'_>, matrix: &Matrix, scenario: &Scenario, engine: &Engine,
         info.verdict = info.verdict.max(Verdict::Unknown);
         info.error = Some(format!("two runs of the same seed differ: {:x?} and {:x?}", first.marks, second.marks));
     }
+    if let Ok(run) = &run {
+        keep(stage.front(), matrix, scenario, engine, seed, run, &mut info);
+    }
     info
+}
+
+/// Leaves a run in its folder, where it can be explained: on mounts each, since none can be had again as it was; in process those in which
+/// something is wrong.
+fn keep(front: Front, matrix: &Matrix, scenario: &Scenario, engine: &Engine, seed: u64, run: &Run, info: &mut RunInfo) {
+    if front == Front::Sim && info.verdict == Verdict::Sound {
+        return;
+    }
+    let dir = runner::run_dir(&matrix.out, &scenario.name, &engine.name, seed);
+    let plan = Replay { engine_command: engine.command.clone(), ..Replay::new(&engine.name, seed, front, scenario.clone()) };
+    if let Err(why) = evidence::save(&dir, &plan.seen(run), run) {
+        info.error.get_or_insert(why);
+        return;
+    }
+    let file = dir.join(evidence::PLAN);
+    if let Some(plan) = &mut info.plan {
+        plan.file = file.strip_prefix(&matrix.out).ok().map(|file| file.display().to_string());
+    }
+    if !scenario.is_built_in() {
+        info.replay = format!("./ci/validate replay {}", describe::quoted(&file.display().to_string()));
+    }
 }
 
 /// Runs everything; `tell` hears of each run as it ends.

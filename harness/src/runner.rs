@@ -13,6 +13,7 @@ use crate::daemon::{Daemon, host_names};
 use crate::drive::rng::Rng;
 use crate::drive::{Happened, Plan, Stage};
 use crate::engine::{Engine, Python, Worker};
+use crate::evidence;
 use crate::history::{self, Answer, Call, Op, Outcome, Read};
 use crate::scenario::{Action, Blow, Scenario};
 use crate::workload::{Generator, Workload};
@@ -162,7 +163,7 @@ pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
     meet(&mut calls, &faults);
     let violations = check::check(&calls, &scenario.real_rules(&hosts));
     let unobserved = scenario.unobserved(&stats);
-    save(&dir, &calls)?;
+    evidence::save_calls(&dir, &calls)?;
     let leftovers = leftovers(&calls);
     let seconds = started.elapsed().as_secs_f64();
     Ok(Run { calls, violations, unobserved, stats, marks: None, seconds, leftovers, began_us, faults })
@@ -220,20 +221,6 @@ fn leftovers(calls: &[Call]) -> u64 {
         _ => None,
     });
     findings.unwrap_or(0)
-}
-
-/// Writes a run's history into its folder; returns the file.
-///
-/// # Errors
-/// It cannot be written.
-pub fn save(dir: &Path, calls: &[Call]) -> Result<PathBuf, String> {
-    let path = dir.join("history.ndjson");
-    let mut text = Vec::new();
-    std::fs::create_dir_all(dir)
-        .and_then(|()| crate::history::write(calls, &mut text))
-        .and_then(|()| std::fs::write(&path, text))
-        .map_err(|err| format!("cannot write {}: {err}", path.display()))?;
-    Ok(path)
 }
 
 impl Seat {

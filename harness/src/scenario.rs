@@ -259,6 +259,13 @@ impl Scenario {
         BUILT_IN.iter().map(|(file, text)| Scenario::parse(text).map_err(|err| format!("{file}.toml: {err}"))).collect()
     }
 
+    /// Whether it is one that comes with the program, as it is.
+    #[must_use]
+    pub fn is_built_in(&self) -> bool {
+        let own = BUILT_IN.iter().find(|(file, _)| *file == self.name);
+        own.is_some_and(|(_, text)| Scenario::parse(text).as_ref() == Ok(self))
+    }
+
     /// The drive that it is played on.
     ///
     /// # Errors
@@ -291,7 +298,7 @@ impl Scenario {
         let believed_ms = profile.attr_max_ms.max(profile.dir_max_ms);
         let stale_ms = if profile.keeps.contains('O') { self.stale_ms } else { self.stale_ms.max(believed_ms) };
         Rules {
-            hosts: hosts.to_vec(),
+            hosts: hosts.iter().filter(|host| self.workload.employs(host)).cloned().collect(),
             skew_us: self.skew_ms * 1000,
             stale_us: stale_ms * 1000,
             keeps: self.keeps && profile.keeps.contains('D'),

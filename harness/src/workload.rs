@@ -96,6 +96,12 @@ impl Workload {
         (0..self.batches).map(|batch| (0..self.batch_keys).map(|number| format!("batch/{batch}/{number}")).collect()).collect()
     }
 
+    /// Whether the processes of a host have anything to do.
+    #[must_use]
+    pub fn employs(&self, host: &str) -> bool {
+        self.script.is_empty() || self.script.iter().any(|step| step.host == host)
+    }
+
     /// What is left of it for an engine that cannot do everything.
     #[must_use]
     pub fn for_engine(&self, engine: &Engine) -> Workload {

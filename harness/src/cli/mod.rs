@@ -6,6 +6,7 @@ mod likeness;
 mod mount;
 mod play;
 mod run;
+mod shrink;
 mod trips;
 mod validate;
 
@@ -31,6 +32,8 @@ struct Cli {
 enum Task {
     Run(run::RunArgs),
     Replay(play::ReplayArgs),
+    Shrink(shrink::ShrinkArgs),
+    Explain(shrink::ExplainArgs),
     Roundtrips(trips::TripsArgs),
     Soak(play::SoakArgs),
     /// Show scenarios and engines
@@ -126,6 +129,8 @@ pub fn main() -> ExitCode {
     let answer = match Cli::parse().command {
         Task::Run(args) => args.run(),
         Task::Replay(args) => args.run(),
+        Task::Shrink(args) => args.run(),
+        Task::Explain(args) => args.run(),
         Task::Roundtrips(args) => args.run(),
         Task::Soak(args) => args.run(),
         Task::List => list(),

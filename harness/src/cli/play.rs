@@ -9,6 +9,7 @@ use reports::Verdict;
 use super::run::Front;
 use super::{BenchArgs, engines, introduce, scenarios, temp};
 use crate::engine::Engine;
+use crate::evidence;
 use crate::matrix::{self, Stage};
 use crate::replay::Replay;
 use crate::{runner, scenario};
@@ -39,11 +40,24 @@ pub(super) struct SoakArgs {
 }
 
 /// Run one cell again, and print what is wrong with it in detail
+///
+/// Ends with 1 when something is wrong, with 2 when a file says what must be wrong and something else is. Real processes never run the same
+/// way twice, so on mounts it is played until something is wrong, or --tries times.
 #[derive(Debug, Args)]
 pub(super) struct ReplayArgs {
     #[command(flatten)]
     bench: BenchArgs,
-    /// A file with scenario, engine, seed, and what came of it
+    #[command(flatten)]
+    run: RunArg,
+    /// Play it up to so often, until something is wrong [default: 1 in process, 3 on mounts]
+    #[arg(long)]
+    tries: Option<u32>,
+}
+
+/// Which run
+#[derive(Debug, Default, Args)]
+pub(super) struct RunArg {
+    /// A file with scenario, engine, seed, and what came of it; or the folder of a run
     #[arg(conflicts_with_all = ["scenario", "engine", "seed", "front"])]
     file: Option<PathBuf>,
     /// Its scenario: a name or a file
@@ -63,27 +77,29 @@ pub(super) struct ReplayArgs {
     front: Front,
 }
 
-impl ReplayArgs {
-    pub(super) fn run(&self) -> Result<ExitCode, String> {
-        let plan = self.plan()?;
-        let mut engine = engine_of(&plan)?;
-        if plan.front == scenario::Front::Sim {
-            return play_one(Stage::Sim, &self.bench.out, &plan, &engine);
-        }
-        let temp = temp()?;
-        let bench = self.bench.bench(temp.path())?;
-        introduce(&bench, std::slice::from_mut(&mut engine))?;
-        play_one(Stage::Fuse(&bench), &bench.out, &plan, &engine)
+impl RunArg {
+    /// A run by its file or folder.
+    pub(super) fn of_file(file: &Path) -> RunArg {
+        RunArg { file: Some(file.to_owned()), ..RunArg::default() }
     }
 
-    fn plan(&self) -> Result<Replay, String> {
+    /// The folder of a run that was played, where it is one.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        let file = self.file.as_ref()?;
+        let folder = if file.is_dir() { file.clone() } else { std::path::absolute(file).ok()?.parent()?.to_owned() };
+        let own = [evidence::PLAN, evidence::HISTORY].iter().any(|name| file.is_dir() || file.ends_with(name));
+        (own && evidence::is_there(&folder)).then_some(folder)
+    }
+
+    /// What was played.
+    pub(super) fn plan(&self) -> Result<Replay, String> {
         match (&self.file, &self.scenario) {
+            (Some(file), _) if file.is_dir() => Replay::load(&file.join(evidence::PLAN)),
             (Some(file), _) => Replay::load(file),
             (None, Some(name)) => {
                 let scenario = scenarios(std::slice::from_ref(name))?.remove(0);
-                let front = self.front.into();
                 let engine_command = self.engine_command.clone();
-                Ok(Replay { engine_command, ..Replay::new(&self.engine, self.seed, front, scenario) })
+                Ok(Replay { engine_command, ..Replay::new(&self.engine, self.seed, self.front.into(), scenario) })
             }
             (None, None) => Err("which run? Give a file, or --scenario and --seed".to_owned()),
         }
@@ -91,17 +107,48 @@ impl ReplayArgs {
 }
 
 /// The engine of a run.
-fn engine_of(plan: &Replay) -> Result<Engine, String> {
+pub(super) fn engine_of(plan: &Replay) -> Result<Engine, String> {
     match &plan.engine_command {
         Some(command) => Ok(Engine::of_command(command)),
         None => Ok(engines(std::slice::from_ref(&plan.engine))?.remove(0)),
     }
 }
 
-/// Plays one cell and says everything about it.
-fn play_one(stage: Stage<'_>, out: &Path, plan: &Replay, engine: &Engine) -> Result<ExitCode, String> {
+/// Does something where a run can be played.
+pub(super) fn on_stage<T>(
+    bench: &BenchArgs,
+    plan: &Replay,
+    act: impl FnOnce(Stage<'_>, &Engine) -> Result<T, String>,
+) -> Result<T, String> {
+    let mut engine = engine_of(plan)?;
+    if plan.front == scenario::Front::Sim {
+        return act(Stage::Sim, &engine);
+    }
+    let temp = temp()?;
+    let bench = bench.bench(temp.path())?;
+    introduce(&bench, std::slice::from_mut(&mut engine))?;
+    act(Stage::Fuse(&bench), &engine)
+}
+
+impl ReplayArgs {
+    pub(super) fn run(&self) -> Result<ExitCode, String> {
+        let plan = self.run.plan()?;
+        let tries = self.tries.unwrap_or_else(|| super::shrink::tries(plan.front));
+        on_stage(&self.bench, &plan, |stage, engine| play_one(stage, &self.bench.out, &plan, engine, tries))
+    }
+}
+
+/// Plays one cell until something is wrong, and what the file says if it does, and says everything about it.
+fn play_one(stage: Stage<'_>, out: &Path, plan: &Replay, engine: &Engine, tries: u32) -> Result<ExitCode, String> {
     let (scenario, seed) = (&plan.scenario, plan.seed);
-    let run = plan.play(stage, engine)?;
+    let mut run = plan.play(stage, engine)?;
+    for number in 1..tries {
+        if !run.violations.is_empty() && plan.differs(&run).is_none() {
+            break;
+        }
+        println!("run {number} of {tries}: {}", if run.violations.is_empty() { "nothing is wrong" } else { "something else is wrong" });
+        run = plan.play(stage, engine)?;
+    }
     for violation in &run.violations {
         println!("{}: {}", violation.wrong.title(), violation.detail);
     }
@@ -112,8 +159,8 @@ fn play_one(stage: Stage<'_>, out: &Path, plan: &Replay, engine: &Engine) -> Res
         println!("fault {name:<7} matched {:>7} fired {:>5} observable {:>5}", count.matched, count.fired, count.observable);
     }
     let dir = runner::run_dir(out, &scenario.name, &engine.name, seed);
-    let history = runner::save(&dir, &run.calls)?;
-    println!("History: {}", history.display());
+    let history = evidence::save(&dir, &plan.clone().seen(&run), &run)?;
+    println!("History: {} (in words: harness explain {})", history.display(), dir.display());
     if let Some((hash, ..)) = run.marks {
         println!("Hash of the history: {hash:016x}");
     }
@@ -142,6 +189,6 @@ impl SoakArgs {
         let mut engine = engines(std::slice::from_ref(&self.engine))?.remove(0);
         introduce(&bench, std::slice::from_mut(&mut engine))?;
         let plan = Replay::new(&self.engine, self.seed, scenario::Front::Fuse, scenario);
-        play_one(Stage::Fuse(&bench), &bench.out, &plan, &engine)
+        play_one(Stage::Fuse(&bench), &bench.out, &plan, &engine, 1)
     }
 }

@@ -13,11 +13,12 @@ use crate::scenario::{self, Scenario};
 use crate::trips;
 
 /// How engines meet the drive
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(super) enum Front {
     /// Our engine in this process, in virtual time: needs no mount and no Python, and repeats bit for bit
     Sim,
     /// Any engine in processes of its own, on FUSE mounts
+    #[default]
     Fuse,
 }
 
@@ -102,6 +103,7 @@ impl RunArgs {
             seeds: (self.first_seed..self.first_seed + self.seeds).collect(),
             jobs: self.jobs,
             twice: self.twice,
+            out: std::path::absolute(&self.bench.out).map_err(|err| format!("{}: {err}", self.bench.out.display()))?,
         };
         if self.twice && self.front == Front::Fuse {
             return Err("--twice needs --front sim: real processes never run the same way twice".to_owned());
@@ -144,8 +146,8 @@ impl RunArgs {
         print!("{}{}", if rows.is_empty() { "" } else { "\nRound trips for one operation:\n" }, trips::table(&rows));
         println!("\n{sound} of {} runs sound, {calls} calls{}", runs.len(), if self.twice { ", each run played twice" } else { "" });
         let report = matrix::report(matrix, versions, runs, rows, stage.front());
-        let out = std::path::absolute(&self.bench.out).map_err(|err| format!("{}: {err}", self.bench.out.display()))?;
-        report.save(&out).map_err(|err| format!("cannot write the report: {err}"))?;
+        let out = &matrix.out;
+        report.save(out).map_err(|err| format!("cannot write the report: {err}"))?;
         for engine in &report.engines {
             let (damaged, played) = report.damaged(&engine.name);
             println!("{:<42} damaged in {damaged} of {played} scenarios", engine.title);

@@ -64,8 +64,19 @@ fn the_worker_of_the_document_is_an_engine_and_one_that_loses_values_is_found_ou
     assert_ne!(forgets, example());
     let out = play(dir.path(), &forgets, command);
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    let again = "replay --scenario short --engine-command 'python3 '\\''my worker.py'\\''' --seed 1";
-    assert!(said.contains("DAMAGED") && said.contains(again), "{said}");
+    assert!(said.contains("DAMAGED"), "{said}");
+    let line = said.lines().find_map(|line| line.split_once("again: ./ci/validate ")).unwrap().1;
+    let plan = line.strip_prefix("replay ").unwrap();
+    let out = Command::new("timeout")
+        .args(["60", env!("CARGO_BIN_EXE_harness"), "replay", plan, "--out", "again"])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert_eq!(out.status.code(), Some(1), "it is damaged again: {said}");
+    let out = Command::new(env!("CARGO_BIN_EXE_harness")).args(["explain", "again/short.json-files.1"]).current_dir(dir.path()).output();
+    let said = String::from_utf8_lossy(&out.unwrap().stdout).into_owned();
+    assert!(said.contains("stale read") && said.contains("observed") && said.contains("See it again"), "{said}");
 }
 
 #[test]
