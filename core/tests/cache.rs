@@ -3,6 +3,7 @@
 
 use diskcache_core::cache::{Change, Changed};
 use diskcache_core::clock::{ManualClock, OsClock};
+use diskcache_core::format::KEY_LEN_MAX;
 use diskcache_core::vfs::mem::MemVfs;
 use diskcache_core::vfs::{OsVfs, Vfs};
 use diskcache_core::{Attempt, Cache, ErrorKind, Hit, KeyOrder, KeyRef, Number, NumberKey, Options, ProfileOverride, Put, Setting};
@@ -249,12 +250,11 @@ fn a_batch_is_one_commit_of_all_its_changes_in_their_order() {
 #[test]
 fn a_batch_that_cannot_be_leaves_nothing_behind() {
     for_both(|cache, open| {
-        let (large, long) = (vec![7; 400_000], vec![b'k'; (1 << 20) + 1]);
+        let (large, long) = (vec![7; 400_000], vec![b'k'; KEY_LEN_MAX + 1]);
         let mut bad_key = [Change::Set(KeyRef::text("a"), Put::bytes(&large)), Change::Delete(KeyRef::bytes(&long))];
         assert_eq!(cache.write_many(&mut bad_key).unwrap_err().kind(), ErrorKind::Invalid);
-        let small = vec![7; 200_000];
-        let names: Vec<String> = (0..100).map(|n| n.to_string()).collect();
-        let mut too_much: Vec<Change<'_>> = names.iter().map(|n| Change::Set(KeyRef::text(n), Put::bytes(&small))).collect();
+        let long = &long[1..];
+        let mut too_much: Vec<Change<'_>> = (0..30).map(|_| Change::Set(KeyRef::bytes(long), Put::bytes(b"short"))).collect();
         too_much.insert(0, Change::Set(KeyRef::text("a"), Put::bytes(&large)));
         assert_eq!(cache.write_many(&mut too_much).unwrap_err().kind(), ErrorKind::Invalid);
         assert_eq!(open().len().unwrap(), 0);

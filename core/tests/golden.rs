@@ -14,6 +14,7 @@ use diskcache_core::format::{
     BodyBuilder, Codec, CommitTerms, Entry, FORMAT_VERSION, KeyRef, Marker, Number, Place, Record, ValueKind, ValueMeta, encode_commit,
 };
 use diskcache_core::index::{Delta, Levels, Slice, flush};
+use diskcache_core::log::BodyAt;
 use std::fmt::Write;
 
 const MARKER: Marker = Marker { mode: Mode::Shared, id: 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff, created: 1.5e9 };
@@ -208,6 +209,23 @@ fn a_commit_of_a_shared_log() {
     ] {
         pin("a commit file", &encode_commit(&MARKER, &CommitTerms { nonce: 3, checkpoint: 2, decided_on }, &body()), golden);
     }
+}
+
+/// A body of more than 8 MiB: what lies where, and the addresses that a shared log gives its values.
+#[test]
+fn a_long_body() {
+    let values = [vec![1; 3], vec![2; 6 << 20], Vec::new(), vec![3; 33], vec![4; 3 << 20]];
+    let mut body = BodyBuilder::default();
+    for (name, value) in ["a", "b", "c", "d", "e"].into_iter().zip(&values) {
+        body.push(&Record::Set(KeyRef::text(name), item(in_log(value), value, None)));
+    }
+    let mut bytes = Vec::new();
+    body.write_to(&mut bytes);
+    pin("a long body", &[bytes.len() as u64, checksum(&bytes, 0)].map(u64::to_le_bytes).concat(), "800190000000000077350179371a2963");
+    let offsets: Vec<u8> = body.as_body().records().flat_map(|(_, offset)| (offset as u32).to_le_bytes()).collect();
+    pin("the offsets of its values", &offsets, "2001000040010000400160004001600080016000");
+    let far = [0, 8 << 20, (8 << 20) + 32, 256 << 20].map(|offset| BodyAt::Shared(1).address(offset).to_le_bytes());
+    pin("addresses in a shared log", &far.concat(), "5800000100000000580080010000000059008001000000005800fc0100000000");
 }
 
 fn entries() -> [(KeyRef<'static>, Option<KeyRef<'static>>, Entry); 3] {

@@ -110,11 +110,24 @@ def test_others_see_a_deque_before_or_after_it_is_rotated_or_turned_around(tmp_p
         assert (distances, look[0] % 50) in (({1}, 0), ({199}, 49))
 
 
-def test_a_long_change_within_a_transaction_is_refused_and_can_be_taken_back_whole(tmp_path: Path) -> None:
+def test_a_long_change_happens_at_once_and_one_too_long_for_a_commit_in_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deque = Deque(([number, "x" * 20_000] for number in range(2000)), directory=tmp_path)
-    with pytest.raises(ValueError, match="MiB"), deque.transact():
+    deque.reverse()
+    assert [value[0] for value in deque] == list(reversed(range(2000)))
+    cache = type(deque._cache)
+    store = cache.set_many
+
+    def store_few(self: Any, items: Any, **options: Any) -> int:
+        if len(items) > 300:
+            raise ValueError("a batch takes at most 300")
+        return store(self, items, **options)
+
+    monkeypatch.setattr(cache, "set_many", store_few)
+    with pytest.raises(ValueError, match="at most 300"), deque.transact():
         deque.append("more")
         deque.reverse()
+    assert [value[0] for value in deque] == list(reversed(range(2000)))
+    deque.reverse()
     assert [value[0] for value in deque] == list(range(2000))
     deque.rotate(-900)
     assert [value[0] for value in deque] == [*range(900, 2000), *range(900)]

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 /// Damaged entries that one commit removes.
 const BATCH: usize = 512;
+const BATCH_LEN: usize = 4 << 20;
 /// Commits that are made in place of the newest ones if these are missing.
 const REPLACED_MAX: usize = 256;
 
@@ -118,10 +119,11 @@ impl Engine {
         let mut walker = Walker::new(Span::all(Order::Insertion), Direction::Forward);
         loop {
             let deadline = self.deadline();
-            let mut batch = Vec::new();
+            let (mut batch, mut len) = (Vec::new(), 0);
             self.walk(&mut walker, deadline, |entry| {
                 batch.push(entry.to_owned());
-                batch.len() < BATCH
+                len += entry.encoded_len();
+                batch.len() < BATCH && len < BATCH_LEN
             })?;
             if batch.is_empty() {
                 return Ok(());

@@ -103,7 +103,7 @@ impl Replay for Live<'_> {
         }
         self.checkpoint = self.applied.checkpoint.take().or(self.checkpoint.take());
         let engine = self.engine;
-        engine.maintenance.delta_is(state.delta.len(), engine.options.delta_entries_max);
+        engine.maintenance.delta_is(state.delta.weight(), engine.options.delta_entries_max);
         let tail = state.position.saturating_sub(state.covered);
         if engine.is_local() {
             engine.maintenance.tail_is(tail, engine.tail_max(&state));

@@ -14,6 +14,9 @@ const WAIT_MAX: Duration = Duration::from_millis(50);
 const GATHER_PART: u32 = 8;
 const GATHER_MAX: Duration = Duration::from_millis(10);
 
+/// Bytes that a commit of several threads has at most. (One thread alone may commit more.)
+const GROUP_LEN_MAX: usize = 8 << 20;
+
 /// What threads of this process want published.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
@@ -88,7 +91,7 @@ fn take_batch(queue: &mut Vec<Arc<Ticket>>) -> Vec<Arc<Ticket>> {
     let mut len = 0;
     let fits = queue.iter().take_while(|ticket| {
         len += ticket.body.len();
-        len <= crate::format::BODY_LEN_MAX
+        len <= GROUP_LEN_MAX
     });
     let count = fits.count().max(1).min(queue.len());
     queue.drain(..count).collect()

@@ -200,7 +200,7 @@ impl Engine {
         let (len, tail, tail_max) = {
             let state = read(&self.state);
             let tail_max = if self.is_local() { self.tail_max(&state) } else { self.options.checkpoint_commits };
-            (state.delta.len(), state.position.saturating_sub(state.covered), tail_max)
+            (state.delta.weight(), state.position.saturating_sub(state.covered), tail_max)
         };
         let full = len >= self.options.delta_entries_max || tail >= tail_max;
         self.limit_segments();
@@ -231,7 +231,7 @@ impl Engine {
     /// Returns whether writers are far ahead of the thread that does maintenance beside them.
     pub(crate) fn is_far_behind(&self) -> bool {
         let state = read(&self.state);
-        state.delta.len() >= self.options.delta_entries_max * FAR
+        state.delta.weight() >= self.options.delta_entries_max * FAR
             || state.position.saturating_sub(state.covered) >= self.tail_max(&state) * FAR as u64
     }
 
@@ -253,7 +253,7 @@ impl Engine {
         let (len, tail, tail_max, debt) = {
             let state = read(&self.state);
             let debt = state.levels.debt() + if self.garbage_is_over(&state) { STEP_ROWS } else { 0 };
-            (state.delta.len(), state.position.saturating_sub(state.covered), self.tail_max(&state), debt)
+            (state.delta.weight(), state.position.saturating_sub(state.covered), self.tail_max(&state), debt)
         };
         let steps = debt.div_ceil(STEP_ROWS);
         let room = self.options.delta_entries_max.saturating_sub(len) as u64;

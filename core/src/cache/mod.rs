@@ -23,7 +23,7 @@ mod transact;
 mod value;
 mod walk;
 mod worker;
-mod write;
+pub(crate) mod write;
 
 pub use companion::Companion;
 pub use handle::Cache;

@@ -237,7 +237,7 @@ impl State {
             Record::Fold(bytes) => {
                 // A fold covers what lies before it in the log: one that says otherwise was made by nobody.
                 if let Ok(note) = FoldNote::parse(bytes)
-                    .and_then(|note| if note.fold.to <= commit.addr { Ok(note) } else { Err(Malformed::Field("fold range")) })
+                    .and_then(|note| if note.fold.to <= commit.at.address(0) { Ok(note) } else { Err(Malformed::Field("fold range")) })
                 {
                     self.fold(&note);
                 }
@@ -251,7 +251,7 @@ impl State {
             }
             Record::Checkpoint(_) => Outcome::Done, // see `State::checkpoint`: it concerns the whole state
             _ => {
-                let at = At { version: commit.position, addr: commit.addr + offset as u64, tracks: self.tracks() };
+                let at = At { version: commit.position, addr: commit.at.address(offset), tracks: self.tracks() };
                 apply(&mut self.store(), record, at)
             }
         }

@@ -10,10 +10,11 @@ use crate::cache::engine::Engine;
 use crate::cache::manifest::Counters;
 use crate::cache::state::State;
 use crate::cache::value::{Hit, Value};
+use crate::cache::write::SPILL_LEN_MIN;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Entry, EntryRef, OwnedEntry};
-use crate::format::{Body, BodyBuilder, KeyRef, Place, Record, ValueKind};
+use crate::format::{BODY_LEN_MAX, BodyBuilder, KeyRef, Place, Record, ValueKind};
 use crate::index::{Delta, Direction, Layers, Levels, Lookup, Span};
 use crate::log::Bytes;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, lock, read};
@@ -172,31 +173,33 @@ impl Engine {
         }
         let mut guard = lock(&self.transaction.open);
         let open = guard.as_mut()?;
-        if open.body.len() + body.len() > crate::format::BODY_LEN_MAX {
-            let what = "a transaction can change at most 16 MiB (large values have files of their own and do not count)";
+        if !open.body.has_room_for(body.len()) {
+            let taken = open.body.len() + body.len();
+            let what = format!(
+                "a transaction takes at most {BODY_LEN_MAX} bytes of keys and of values shorter than {SPILL_LEN_MIN} bytes (longer ones get files of \
+                 their own where it becomes long), and this one about {taken}: make several of it"
+            );
             return Some(Err(Error::new(ErrorKind::Invalid, what)));
         }
         let state = read(&self.state);
-        let values_before = open.body.values().len();
+        let mut value_at = open.body.values().len() as u64;
         open.body.append(body);
-        let mut bytes = Vec::with_capacity(body.len());
-        body.write_to(&mut bytes);
-        let parsed = match Body::parse(&bytes) {
-            Ok(parsed) => parsed,
-            Err(why) => return Some(Err(Error::new(ErrorKind::Invalid, format!("the records make no sense: {why}")))),
-        };
         let no_levels = Levels::default();
-        let values_at = body.head().len();
         let mut outcomes = Vec::new();
-        for (record, offset) in parsed.records() {
-            let addr = PENDING | (values_before + offset - values_at) as u64;
-            let at = At { version: THIS_COMMIT, addr, tracks: state.tracks() };
+        for (record, _) in body.as_body().records() {
+            let at = At { version: THIS_COMMIT, addr: PENDING | value_at, tracks: state.tracks() };
+            value_at += record.value().map_or(0, |value| value.bytes.len() as u64);
             let mut store = OverlayStore { open, base: &state, no_levels: &no_levels };
             let outcome = apply(&mut store, &record, at);
             note_blobs(open, &record, &outcome);
             outcomes.push(outcome);
         }
         Some(Ok(outcomes))
+    }
+
+    /// Returns how many bytes of a commit this thread's transaction takes so far; 0 without one.
+    pub(crate) fn pending_len(&self) -> usize {
+        self.transaction.overlay().map_or(0, |open| open.body.len())
     }
 
     /// Looks a key up in this thread's transaction, if it has one.
@@ -296,7 +299,7 @@ impl Engine {
         open
     }
 
-    fn commit_transaction(&self, open: Open, deadline: Deadline) -> Result<()> {
+    fn commit_transaction(&self, mut open: Open, deadline: Deadline) -> Result<()> {
         let committed = if self.is_local() {
             if open.body.is_empty() {
                 self.log.end_exclusive();
@@ -304,7 +307,7 @@ impl Engine {
             }
             self.commit_exclusive(&open.body, deadline)
         } else {
-            let mut body = open.body.clone();
+            let mut body = std::mem::take(&mut open.body);
             body.push(&Record::Release { owner: self.me });
             self.publish(&body, Some(open.decided_on), deadline)
         };

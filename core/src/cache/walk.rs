@@ -15,8 +15,11 @@ use crate::format::{BodyBuilder, Key, KeyRef, Place, Record};
 use crate::index::{Direction, Order, Span, Walker};
 use crate::sync::{lock, read};
 
-/// Entries removed by one commit of a bulk removal.
+/// Entries removed by one commit of a bulk removal, and the bytes of their keys from which on it takes no more.
 const BATCH: usize = 512;
+const BATCH_LEN: usize = 4 << 20;
+/// The same for what a write removes along the way.
+const VICTIMS_LEN: usize = 1 << 20;
 /// Entries that an eviction looks at for each one that it may take.
 const LOOKS_PER_VICTIM: u64 = 16;
 
@@ -47,7 +50,7 @@ impl Cache {
         Keys { walker: Walker::new(Span::all(order), direction) }
     }
 
-    /// Returns up to `limit` further keys of a walk; none at its end.
+    /// Returns up to `limit` further keys of a walk (fewer if they are long); none at its end.
     ///
     /// # Errors
     /// `Io`, `Timeout`, `Closed`.
@@ -56,10 +59,11 @@ impl Cache {
         engine.check_open()?;
         let deadline = engine.deadline();
         engine.freshen(deadline)?;
-        let mut found = Vec::new();
+        let (mut found, mut len) = (Vec::new(), 0);
         engine.walk(&mut keys.walker, deadline, |entry| {
             found.push(entry.key.to_owned());
-            found.len() < limit
+            len += entry.key.bytes.len();
+            found.len() < limit && len < BATCH_LEN
         })?;
         Ok(found)
     }
@@ -125,19 +129,26 @@ impl Cache {
         let now = engine.clock.wall();
         engine.hit(deadline, || {
             let mut walker = Walker::new(span.clone(), direction);
-            let (mut expired, mut live) = (VersionsBuilder::default(), None);
-            engine.walk(&mut walker, deadline, |entry| {
-                if entry.entry.is_expired(now) {
-                    expired.push(entry.key, entry.entry.version);
-                    return true;
+            loop {
+                let (mut expired, mut live, mut is_full) = (VersionsBuilder::default(), None, false);
+                engine.walk(&mut walker, deadline, |entry| {
+                    if !entry.entry.is_expired(now) {
+                        live = Some(entry.to_owned());
+                        return false;
+                    }
+                    if !engine.options.read_only {
+                        expired.push(entry.key, entry.entry.version);
+                        is_full = expired.bytes_len() >= BATCH_LEN;
+                    }
+                    !is_full
+                })?;
+                if !expired.list().is_empty() {
+                    engine.remove(Cause::Expire, &expired, deadline)?;
                 }
-                live = Some(entry.to_owned());
-                false
-            })?;
-            if !expired.list().is_empty() && !engine.options.read_only {
-                engine.remove(Cause::Expire, &expired, deadline)?;
+                if !is_full {
+                    return Ok(live);
+                }
             }
-            Ok(live)
         })
     }
 
@@ -200,7 +211,7 @@ impl Engine {
             if !self.is_over_limit(&read(&self.state), 0) {
                 return Ok(count);
             }
-            let victims = self.policy_victims(BATCH as u64);
+            let victims = self.policy_victims(BATCH as u64, BATCH_LEN);
             if victims.list().is_empty() {
                 return Ok(count);
             }
@@ -262,7 +273,7 @@ impl Engine {
             self.walk(&mut walker, deadline, |entry| {
                 victims.push(entry.key, entry.entry.version);
                 chosen += 1;
-                chosen < BATCH
+                chosen < BATCH && victims.bytes_len() < BATCH_LEN
             })?;
             if chosen == 0 {
                 return Ok(count);
@@ -319,7 +330,7 @@ impl Engine {
             drop(state);
         }
         if room > 0 && self.is_over_limit(&read(&self.state), more) {
-            let victims = self.policy_victims(room);
+            let victims = self.policy_victims(room, VICTIMS_LEN);
             if !victims.list().is_empty() {
                 all.push((Cause::Cull, victims));
             }
@@ -327,8 +338,8 @@ impl Engine {
         all
     }
 
-    /// Chooses up to `limit` entries by the policy.
-    fn policy_victims(&self, limit: u64) -> VersionsBuilder {
+    /// Chooses up to `limit` entries by the policy, of which all but the last have less than `len_max` bytes of keys.
+    fn policy_victims(&self, limit: u64, len_max: usize) -> VersionsBuilder {
         let now = self.clock.wall();
         let state = read(&self.state);
         let mut victims = VersionsBuilder::default();
@@ -342,7 +353,8 @@ impl Engine {
         let layers = state.layers(&deltas);
         let mut spared = AccessesBuilder::default();
         let (mut chosen, mut looked, mut wrapped) = (0, 0, false);
-        while chosen < limit && looked < limit.saturating_mul(LOOKS_PER_VICTIM) {
+        let is_full = |victims: &VersionsBuilder, spared: &AccessesBuilder| victims.bytes_len().max(spared.bytes_len()) >= len_max;
+        while chosen < limit && looked < limit.saturating_mul(LOOKS_PER_VICTIM) && !is_full(&victims, &spared) {
             let Ok(found) = layers.next(&mut walker) else { break };
             let Some(found) = found else {
                 if wrapped {
@@ -373,7 +385,7 @@ impl Engine {
     }
 }
 
-/// Returns up to `limit` entries that expired, how many, and a time before which no other one expires.
+/// Returns up to `limit` entries that expired (fewer if their keys are long), how many, and a time before which no other one expires.
 fn expired(state: &State, now: f64, limit: u64) -> (VersionsBuilder, u64, f64) {
     let mut victims = VersionsBuilder::default();
     let mut count = 0;
@@ -384,7 +396,7 @@ fn expired(state: &State, now: f64, limit: u64) -> (VersionsBuilder, u64, f64) {
         match layers.next(&mut walker) {
             Ok(Some(found)) => {
                 let found = found.as_ref();
-                if !found.entry.is_expired(now) || count == limit {
+                if !found.entry.is_expired(now) || count == limit || victims.bytes_len() >= VICTIMS_LEN {
                     return (victims, count, found.entry.expire_time);
                 }
                 victims.push(found.key, found.entry.version);

@@ -12,7 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::body::{Cause, Item, RecordValue, VersionsBuilder};
 use crate::format::entry::OwnedEntry;
 use crate::format::wire::checksum;
-use crate::format::{BodyBuilder, Codec, KEY_LEN_MAX, Key, KeyRef, Number, Place, Record, TAG_LEN_MAX, ValueMeta};
+use crate::format::{
+    BODY_LEN_MAX, BodyBuilder, Codec, KEY_LEN_MAX, Key, KeyRef, Number, PREFIX_LEN_MAX, Place, Record, TAG_LEN_MAX, ValueMeta,
+};
 use crate::sync::{Arc, Ordering, read};
 use crate::vfs::VfsFile;
 use std::borrow::Cow;
@@ -22,6 +24,13 @@ use std::io::Read;
 mod bulk;
 
 pub use bulk::{Change, Changed};
+
+/// Shorter values have no files of their own, however much a commit has to hold.
+pub(crate) const SPILL_LEN_MIN: usize = 4 << 10;
+/// A transaction that takes so many bytes of a commit gives further values files of their own.
+const SPILL_FROM: usize = BODY_LEN_MAX / 4;
+/// What a body keeps free for what goes along with a write: victims, noted reads.
+const HEADROOM: usize = 64 << 20;
 
 /// A body whose buffers grew beyond this is not kept for the next call.
 const KEEP_LEN_MAX: usize = 1 << 20;
@@ -58,6 +67,11 @@ impl Staged<'_> {
             Place::Blob(id) => Some(id),
             _ => None,
         }
+    }
+
+    /// Returns whether it could have a file of its own instead of a place in the commit.
+    fn can_spill(&self) -> bool {
+        matches!(self.meta.place, Place::Log) && self.bytes.len() >= SPILL_LEN_MIN
     }
 }
 
@@ -103,6 +117,22 @@ impl Engine {
         Ok(Staged { meta, bytes: stored, hold: None })
     }
 
+    /// Gives a value that was to go into the commit a file of its own.
+    fn spill(&self, staged: &mut Staged<'_>) -> Result<()> {
+        let written = self.blobs.write(&mut &*staged.bytes)?;
+        let meta = ValueMeta { place: Place::Blob(written.id), len: written.len, sum: written.sum, ..staged.meta };
+        *staged = Staged { meta, bytes: Cow::Borrowed(&[]), hold: written.hold };
+        Ok(())
+    }
+
+    fn check_prefix(&self, prefix: Option<&str>) -> Result<()> {
+        let len = prefix.map_or(0, str::len);
+        if len > PREFIX_LEN_MAX {
+            return Err(Error::new(ErrorKind::Invalid, format!("a queue's name has at most {PREFIX_LEN_MAX} bytes, this one {len}")));
+        }
+        Ok(())
+    }
+
     fn check_key(&self, key: KeyRef<'_>, tag: Option<KeyRef<'_>>) -> Result<()> {
         if key.bytes.len() > KEY_LEN_MAX {
             return Err(Error::new(ErrorKind::Invalid, format!("a key has at most {KEY_LEN_MAX} bytes, this one {}", key.bytes.len())));
@@ -123,7 +153,10 @@ impl Engine {
     ) -> Result<Outcome> {
         let now = self.clock.wall();
         let expire = expiry(put.expire, now);
-        let staged = self.stage(&mut put)?;
+        let mut staged = self.stage(&mut put)?;
+        if staged.can_spill() && self.pending_len() + staged.bytes.len() > SPILL_FROM {
+            self.spill(&mut staged)?;
+        }
         let result = with_body(|body| {
             let item = Item { value: RecordValue { meta: staged.meta, bytes: &staged.bytes }, tag: put.tag, expire, now };
             make(item, body);
@@ -204,7 +237,7 @@ impl Engine {
             let due = state.tuning.cull_limit > 0 && (expired || self.is_over_limit(&state, more));
             (due, state.tuning.policy.needs_accesses())
         };
-        if due && body.has_room_for(64 << 10) {
+        if due {
             self.maintenance.evicts(self);
             for (cause, victims) in self.victims(now, more) {
                 body.push(&Record::Remove(cause, victims.list()));
@@ -345,7 +378,8 @@ impl Cache {
     pub fn push(&self, prefix: Option<&str>, front: bool, put: Put<'_>) -> Result<Key> {
         let engine = self.engine()?;
         engine.check_writable()?;
-        engine.check_key(KeyRef::text(prefix.unwrap_or("")), put.tag)?;
+        engine.check_prefix(prefix)?;
+        engine.check_key(KeyRef::text(""), put.tag)?;
         let deadline = engine.deadline();
         let outcome = engine.put(put, deadline, engine.unlocked(), |item, body| body.push(&Record::Push { prefix, front, item }))?;
         match outcome {
@@ -361,6 +395,7 @@ impl Cache {
     pub fn pull(&self, prefix: Option<&str>, front: bool) -> Result<Option<Hit>> {
         let engine = self.engine()?;
         engine.check_writable()?;
+        engine.check_prefix(prefix)?;
         let deadline = engine.deadline();
         engine.take(&Record::Pull { prefix, front, now: engine.clock.wall() }, deadline)
     }

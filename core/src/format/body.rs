@@ -5,13 +5,17 @@
 //! record := op(u8) fields            -- see each variant; the records take exactly head-len bytes
 //! values := the bytes of each Place::Log value, one after the other, in the order of their records
 //! ```
+//! In a body of more than 8 MiB each value begins at a multiple of 32 bytes from the body's start, and the body ends at one; the bytes
+//! between are zero.
+//!
 //! A frame's checksum covers `head-len` through the last record ([`head_sum`]); each value has its own checksum in its record. So who
 //! replays a commit reads its head alone, and who reads a value checks just that value.
 
 use super::key::KeyRef;
 use super::value::{Number, Place, ValueMeta};
 use super::wire::{Malformed, Reader, Writer, checksum};
-use super::{BODY_LEN_MAX, KEY_LEN_MAX, TAG_LEN_MAX};
+use super::{BODY_LEN_MAX, KEY_LEN_MAX, PLAIN_BODY_LEN_MAX, PREFIX_LEN_MAX, SLOT_LEN, TAG_LEN_MAX};
+use std::convert::Infallible;
 
 /// A value as a record carries it.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +144,18 @@ pub enum Record<'a> {
     Levels(&'a [u8]),
 }
 
+impl<'a> Record<'a> {
+    /// Returns the value that it carries, if it does.
+    #[must_use]
+    #[inline]
+    pub const fn value(&self) -> Option<RecordValue<'a>> {
+        match self {
+            Self::Set(_, item) | Self::Add(_, item) | Self::Push { item, .. } => Some(item.value),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! packed_list {
     ($name:ident, $doc:literal, $item:ty, $parse:expr) => {
         #[doc = $doc]
@@ -206,6 +222,12 @@ pub struct VersionsBuilder {
 }
 
 impl VersionsBuilder {
+    /// Returns how many bytes it takes in a record.
+    #[must_use]
+    pub const fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds one.
     pub fn push(&mut self, key: KeyRef<'_>, version: u64) {
         put_key(&mut self.bytes, key);
@@ -228,6 +250,12 @@ pub struct AccessesBuilder {
 }
 
 impl AccessesBuilder {
+    /// Returns how many bytes it takes in a record.
+    #[must_use]
+    pub const fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Adds one.
     pub fn push(&mut self, key: KeyRef<'_>, count: u32, last: f64) {
         put_key(&mut self.bytes, key);
@@ -248,7 +276,10 @@ impl AccessesBuilder {
 pub struct BodyBuilder {
     /// Empty, or the prefix (8 bytes, kept up to date) and the records.
     head: Vec<u8>,
+    /// The values, one right after the other whatever the body's length.
     values: Vec<u8>,
+    /// What they take in slots.
+    slots: usize,
     count: u32,
 }
 
@@ -260,6 +291,7 @@ impl BodyBuilder {
     pub fn clear(&mut self) {
         self.head.clear();
         self.values.clear();
+        self.slots = 0;
         self.count = 0;
     }
 
@@ -273,7 +305,8 @@ impl BodyBuilder {
     #[must_use]
     #[inline]
     pub fn len(&self) -> usize {
-        self.head().len() + self.values.len()
+        let plain = self.head().len() + self.values.len();
+        if plain <= PLAIN_BODY_LEN_MAX { plain } else { self.head().len().next_multiple_of(SLOT_LEN) + self.slots }
     }
 
     /// Returns whether it has no record.
@@ -282,10 +315,10 @@ impl BodyBuilder {
         self.count == 0
     }
 
-    /// Returns whether `more` bytes still fit into one commit.
+    /// Returns whether records and values of `more` bytes still fit into one commit, whatever their number.
     #[must_use]
     pub fn has_room_for(&self, more: usize) -> bool {
-        self.len().saturating_add(more) <= BODY_LEN_MAX
+        self.len().saturating_add(more.saturating_mul(2)) <= BODY_LEN_MAX
     }
 
     /// Appends the records of `other` after its own (a group commit).
@@ -296,6 +329,7 @@ impl BodyBuilder {
         self.begin();
         self.head.extend_from_slice(&other.head[PREFIX_LEN..]);
         self.values.extend_from_slice(&other.values);
+        self.slots += other.slots;
         self.count += other.count;
         self.update_prefix();
     }
@@ -309,6 +343,7 @@ impl BodyBuilder {
         self.begin();
         if let Some(bytes) = put_record(&mut self.head, record) {
             self.values.extend_from_slice(bytes);
+            self.slots += bytes.len().next_multiple_of(SLOT_LEN);
         }
         self.count += 1;
         self.update_prefix();
@@ -323,7 +358,7 @@ impl BodyBuilder {
 
     #[inline]
     fn update_prefix(&mut self) {
-        let len = u32::try_from(self.head.len() - PREFIX_LEN).expect("a body is at most 16 MiB");
+        let len = u32::try_from(self.head.len() - PREFIX_LEN).expect("a body is far shorter than 4 GiB");
         self.head[..4].copy_from_slice(&len.to_le_bytes());
         self.head[4..PREFIX_LEN].copy_from_slice(&self.count.to_le_bytes());
     }
@@ -335,11 +370,22 @@ impl BodyBuilder {
         if self.head.is_empty() { &EMPTY } else { &self.head }
     }
 
-    /// Returns the body's second part: the values.
+    /// Returns the values, one right after the other whatever the body's length.
     #[must_use]
     #[inline]
     pub fn values(&self) -> &[u8] {
         &self.values
+    }
+
+    /// Hands the body to `take`, piece by piece in order.
+    ///
+    /// # Errors
+    /// Those of `take`, at once.
+    #[inline]
+    pub fn each_part<E>(&self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        take(self.head())?;
+        let body = self.as_body();
+        if body.layout == Layout::Plain { take(&self.values) } else { body.each_slot(take) }
     }
 
     /// Returns the checksum of the head: what [`head_sum`] returns for the whole body.
@@ -354,13 +400,47 @@ impl BodyBuilder {
     #[inline]
     pub fn as_body(&self) -> Body<'_> {
         let head = self.head();
-        Body { head: &head[PREFIX_LEN..], values: &self.values, count: self.count, values_offset: head.len() }
+        let layout = if head.len() + self.values.len() <= PLAIN_BODY_LEN_MAX { Layout::Plain } else { Layout::Packed };
+        Body { head: &head[PREFIX_LEN..], values: &self.values, count: self.count, values_offset: layout.start(head.len()), layout }
     }
 
     /// Appends the whole body to `out`.
     pub fn write_to(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.head());
-        out.extend_from_slice(&self.values);
+        out.reserve(self.len());
+        let Ok(()) = self.each_part(|part| {
+            out.extend_from_slice(part);
+            Ok::<_, Infallible>(())
+        });
+    }
+}
+
+/// How the values of a body lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// One right after the other.
+    Plain,
+    /// Each in slots.
+    Slotted,
+    /// In slots on disk, but one right after the other in memory.
+    Packed,
+}
+
+impl Layout {
+    /// Returns where the values start in a body with so many bytes before.
+    #[inline]
+    const fn start(self, head_len: usize) -> usize {
+        if matches!(self, Self::Plain) { head_len } else { head_len.next_multiple_of(SLOT_LEN) }
+    }
+
+    /// Returns how far the next value is from the start of one of so many bytes: in memory, and on disk.
+    #[inline]
+    fn steps(self, len: usize) -> Option<(usize, usize)> {
+        let slot = len.checked_next_multiple_of(SLOT_LEN)?;
+        Some(match self {
+            Self::Plain => (len, len),
+            Self::Slotted => (slot, slot),
+            Self::Packed => (len, slot),
+        })
     }
 }
 
@@ -371,9 +451,10 @@ pub struct Body<'a> {
     values: &'a [u8],
     count: u32,
     values_offset: usize,
+    layout: Layout,
 }
 
-/// Returns the checksum of a body's head, or [`Malformed::Short`] if it has none. The same for [`BodyBuilder::parts`] concatenated.
+/// Returns the checksum of a body's head, or [`Malformed::Short`] if it has none.
 ///
 /// # Errors
 /// [`Malformed::Short`].
@@ -393,9 +474,10 @@ impl<'a> Body<'a> {
         let mut r = Reader::new(bytes);
         let (head_len, count) = (r.u32()? as usize, r.u32()?);
         let head = r.take(head_len)?;
-        let values_offset = r.position();
-        let values = &bytes[values_offset..];
-        let body = Self { head, values, count, values_offset };
+        let layout = if bytes.len() <= PLAIN_BODY_LEN_MAX { Layout::Plain } else { Layout::Slotted };
+        let values_offset = layout.start(r.position());
+        let values = bytes.get(values_offset..).ok_or(Malformed::Short)?;
+        let body = Self { head, values, count, values_offset, layout };
         let mut walk = body.walk();
         for _ in 0..count {
             walk.next_record()?;
@@ -415,22 +497,38 @@ impl<'a> Body<'a> {
         (0..self.count).map_while(move |_| walk.next_record().ok())
     }
 
+    /// Hands to `take` what lies behind the records, in slots.
+    fn each_slot<E>(&self, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+        const GAP: [u8; SLOT_LEN] = [0; SLOT_LEN];
+        take(&GAP[..self.values_offset - PREFIX_LEN - self.head.len()])?;
+        for (record, _) in self.records() {
+            if let Some(value) = record.value().filter(|value| !value.bytes.is_empty()) {
+                take(value.bytes)?;
+                take(&GAP[..value.bytes.len().next_multiple_of(SLOT_LEN) - value.bytes.len()])?;
+            }
+        }
+        Ok(())
+    }
+
     fn walk(&self) -> Walk<'a> {
-        Walk { reader: Reader::new(self.head), values: self.values, value_at: 0, values_offset: self.values_offset }
+        let Self { head, values, values_offset, layout, .. } = *self;
+        Walk { reader: Reader::new(head), values, value_at: 0, offset: values_offset, layout }
     }
 }
 
 struct Walk<'a> {
     reader: Reader<'a>,
     values: &'a [u8],
+    /// Where the next value is, in `values` and in the body on disk.
     value_at: usize,
-    values_offset: usize,
+    offset: usize,
+    layout: Layout,
 }
 
 impl<'a> Walk<'a> {
     #[inline]
     fn next_record(&mut self) -> Result<(Record<'a>, usize), Malformed> {
-        let offset = self.values_offset + self.value_at;
+        let offset = self.offset;
         let record = self.parse_record()?;
         Ok((record, offset))
     }
@@ -439,9 +537,10 @@ impl<'a> Walk<'a> {
         let meta = ValueMeta::parse(&mut self.reader)?;
         let bytes = if matches!(meta.place, Place::Log) {
             let len = usize::try_from(meta.len).map_err(|_| Malformed::Short)?;
-            let end = self.value_at.checked_add(len).ok_or(Malformed::Short)?;
-            let bytes = self.values.get(self.value_at..end).ok_or(Malformed::Short)?;
-            self.value_at = end;
+            let bytes = self.values.get(self.value_at..).and_then(|rest| rest.get(..len)).ok_or(Malformed::Short)?;
+            let (in_memory, on_disk) = self.layout.steps(len).ok_or(Malformed::Short)?;
+            self.value_at += in_memory;
+            self.offset += on_disk;
             bytes
         } else {
             &[]
@@ -591,7 +690,7 @@ fn put_item<'a>(out: &mut Vec<u8>, item: &Item<'a>) -> Option<&'a [u8]> {
 }
 
 fn put_len(out: &mut Vec<u8>, len: usize) {
-    out.put_u32(u32::try_from(len).expect("a body is at most 16 MiB"));
+    out.put_u32(u32::try_from(len).expect("a body is far shorter than 4 GiB"));
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -659,7 +758,7 @@ fn take_optional_key<'a>(r: &mut Reader<'a>) -> Result<Option<KeyRef<'a>>, Malfo
 fn take_prefix<'a>(r: &mut Reader<'a>) -> Result<Option<&'a str>, Malformed> {
     let present = take_bool(r)?;
     let text = take_text(r)?;
-    Ok(present.then_some(text))
+    if text.len() > PREFIX_LEN_MAX { Err(Malformed::Field("queue name length")) } else { Ok(present.then_some(text)) }
 }
 
 fn take_bool(r: &mut Reader<'_>) -> Result<bool, Malformed> {
@@ -758,6 +857,49 @@ mod tests {
         let mut second = Vec::new();
         again.write_to(&mut second);
         assert_eq!(bytes, second);
+    }
+
+    /// In a long body the values stand in slots; whoever made it knows their places before it is written.
+    #[test]
+    fn a_long_body_is_read_back_with_each_value_in_its_slots() {
+        let values: Vec<Vec<u8>> = (0..12_u8).map(|n| vec![n; [1 << 20, 0, 33, (1 << 20) - 1][usize::from(n) % 4]]).collect();
+        let long = |n: usize| {
+            let mut body = BodyBuilder::default();
+            for value in values.iter().cycle().take(n) {
+                let meta = ValueMeta {
+                    kind: ValueKind::Bytes,
+                    codec: Codec::None,
+                    place: Place::Log,
+                    len: value.len() as u64,
+                    sum: checksum(value, 3),
+                };
+                let value = RecordValue { meta, bytes: value };
+                body.push(&Record::Set(KeyRef::text("k"), Item { value, tag: None, expire: f64::INFINITY, now: 1.0 }));
+                body.push(&Record::Delete { key: KeyRef::text("k"), now: 1.0 });
+            }
+            body
+        };
+        let mut appended = long(12);
+        appended.append(&long(12));
+        assert!(long(12).len() < PLAIN_BODY_LEN_MAX && appended.len() > PLAIN_BODY_LEN_MAX);
+        for builder in [long(24), appended] {
+            let mut bytes = Vec::new();
+            builder.write_to(&mut bytes);
+            assert_eq!(bytes.len(), builder.len());
+            assert_eq!(builder.head_sum(3), head_sum(&bytes, 3).unwrap());
+            let (body, own) = (Body::parse(&bytes).unwrap(), builder.as_body());
+            assert_eq!(body.records().count(), 48);
+            for ((n, (record, offset)), (same, at)) in body.records().enumerate().zip(own.records()) {
+                assert!(offset == at && offset % SLOT_LEN == 0);
+                if let (Some(value), Some(same)) = (record.value(), same.value()) {
+                    assert!(value.bytes == values[n / 2 % 12] && value.bytes == same.bytes);
+                    assert_eq!(value.bytes, &bytes[offset..offset + value.bytes.len()]);
+                }
+            }
+            for len in [bytes.len() - 1, bytes.len() - SLOT_LEN, PLAIN_BODY_LEN_MAX + 1, PLAIN_BODY_LEN_MAX, 100, 0] {
+                assert!(Body::parse(&bytes[..len]).is_err(), "a prefix of {len} bytes passed");
+            }
+        }
     }
 
     #[test]

@@ -21,8 +21,6 @@ const ANYWHERE: u64 = u64::MAX;
 pub const COMMIT_HEADER_LEN: usize = 88;
 const SUMMED_LEN: usize = COMMIT_HEADER_LEN - 8;
 
-const _: () = assert!(COMMIT_HEADER_LEN + BODY_LEN_MAX < 1 << 24, "every byte of a commit file has an address");
-
 /// What a commit file says before its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitHeader {
@@ -55,7 +53,7 @@ pub struct CommitTerms {
 /// If the body is longer than [`BODY_LEN_MAX`]: the log has checked it.
 #[must_use]
 pub fn encode_commit(marker: &Marker, terms: &CommitTerms, body: &BodyBuilder) -> Vec<u8> {
-    assert!(body.len() <= BODY_LEN_MAX, "a body is at most 16 MiB");
+    assert!(body.len() <= BODY_LEN_MAX, "the log has checked the body's length");
     let mut bytes = Vec::with_capacity(COMMIT_HEADER_LEN + body.len());
     bytes.resize(COMMIT_HEADER_LEN, 0);
     body.write_to(&mut bytes);

@@ -112,7 +112,7 @@ pub fn frame_len(body: &BodyBuilder, decided: bool) -> usize {
 
 fn header_of(len: usize, flags: u32, position: u64, previous: u64) -> [u8; 24] {
     let mut header = [0; 24];
-    header[..4].copy_from_slice(&u32::try_from(len).expect("a frame is at most 16 MiB").to_le_bytes());
+    header[..4].copy_from_slice(&u32::try_from(len).expect("a frame is far shorter than 4 GiB").to_le_bytes());
     header[4..8].copy_from_slice(&flags.to_le_bytes());
     header[8..16].copy_from_slice(&position.to_le_bytes());
     header[16..].copy_from_slice(&previous.to_le_bytes());

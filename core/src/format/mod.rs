@@ -24,7 +24,13 @@ pub use value::{Codec, Number, Place, ValueKind, ValueMeta};
 pub const FORMAT_VERSION: u32 = 1;
 /// Longest key, in encoded bytes.
 pub const KEY_LEN_MAX: usize = 1 << 20;
+/// Longest name of a queue, in bytes: its keys are longer by a hyphen and 15 digits.
+pub const PREFIX_LEN_MAX: usize = KEY_LEN_MAX - 16;
 /// Longest tag, in encoded bytes.
 pub const TAG_LEN_MAX: usize = 1 << 16;
-/// Longest body of one commit, in bytes; what does not fit goes into blobs.
-pub const BODY_LEN_MAX: usize = (1 << 24) - (1 << 12);
+/// Longest body of one commit, in bytes; large values that do not fit go into blobs.
+pub const BODY_LEN_MAX: usize = 256 << 20;
+/// Longest body whose values lie one right after the other, in bytes. In a longer one each begins at a multiple of [`SLOT_LEN`].
+pub const PLAIN_BODY_LEN_MAX: usize = 8 << 20;
+/// What the offsets of values in a longer body are multiples of, in bytes: so they fit into an address of the shared log.
+pub const SLOT_LEN: usize = 32;

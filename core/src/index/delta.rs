@@ -26,8 +26,11 @@ type View = BTreeSet<(Position, u32)>;
 
 /// What an entry costs besides key and tag: the slab's cell, the table's slots.
 const ENTRY_COST: usize = size_of::<Cell>() + 24;
-/// Copies that are kept at most: about 10 MB of them.
+/// Copies that are kept at most: about 10 MB of them, and as much again of their names, where these are long.
 const COPIES_MAX: usize = 32 << 10;
+const COPIES_FAR_MAX: usize = 8 << 20;
+/// So many bytes of long names are as much as an entry, see [`Delta::weight`].
+const FAR_ENTRY: usize = 4 << 10;
 
 /// Entries in memory, newer than any run, and copies of some that are in runs.
 #[derive(Debug, Default)]
@@ -35,7 +38,9 @@ pub struct Delta {
     table: Table,
     cells: Vec<Cell>,
     free: Vec<u32>,
+    /// Bytes of names that have no room in their cells, and those of them that are of copies.
     far: usize,
+    far_of_copies: usize,
     tombstones: usize,
     copies: usize,
     /// Where the search for a copy that can go is.
@@ -69,6 +74,12 @@ impl Delta {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.table.len() - self.copies
+    }
+
+    /// Returns how many entries of usual names it is as large as: it is to be flushed by this.
+    #[must_use]
+    pub const fn weight(&self) -> usize {
+        self.len() + (self.far - self.far_of_copies) / FAR_ENTRY
     }
 
     /// Returns whether nothing changed.
@@ -139,7 +150,10 @@ impl Delta {
         cell.hold = Hold::Changed;
         let old = cell.replace(&new, value);
         self.far = self.far + cell.far_len() - far;
-        self.copies -= usize::from(was_copy);
+        if was_copy {
+            self.copies -= 1;
+            self.far_of_copies -= far;
+        }
         self.tombstones = self.tombstones + usize::from(new.entry.tombstone) - usize::from(old.tombstone);
         self.view(i);
         (!was_copy).then_some(old)
@@ -150,9 +164,8 @@ impl Delta {
         if e.entry.tombstone || self.find(hash, e.key).is_some() {
             return;
         }
-        self.copies += 1;
         self.insert(hash, Hold::Copied, &e, value);
-        self.limit_copies(COPIES_MAX);
+        self.limit_copies();
     }
 
     /// Takes note that everything that changed is in the newest run now.
@@ -163,12 +176,13 @@ impl Delta {
             if cell.hold == Hold::Changed {
                 cell.hold = Hold::Copied;
                 self.copies += 1;
+                self.far_of_copies += cell.far_len();
                 if cell.is_tombstone() {
                     self.give_up(u32::try_from(i).expect("checked when it was stored"));
                 }
             }
         }
-        self.limit_copies(COPIES_MAX);
+        self.limit_copies();
     }
 
     /// Takes in what an older delta has of entries that did not change since position `from`, as copies: what it had until then is in the
@@ -185,6 +199,7 @@ impl Delta {
                 Hold::Changed if is_older && !cell.is_tombstone() => {
                     cell.hold = Hold::Copied;
                     self.copies += 1;
+                    self.far_of_copies += cell.far_len();
                 }
                 _ => {
                     self.give_up(u32::try_from(i).expect("checked when it was stored"));
@@ -198,12 +213,12 @@ impl Delta {
             let value = Row(cell).value().map(|(_, bytes)| bytes);
             self.insert(cell.hash, Hold::Changed, &cell.as_ref(), value);
         }
-        self.limit_copies(COPIES_MAX);
+        self.limit_copies();
     }
 
     /// Lets go of copies while there are too many.
-    fn limit_copies(&mut self, max: usize) {
-        while self.copies > max {
+    fn limit_copies(&mut self) {
+        while self.copies > COPIES_MAX || self.far_of_copies > COPIES_FAR_MAX {
             self.hand = if self.hand + 1 < self.cells.len() { self.hand + 1 } else { 0 };
             let cell = &mut self.cells[self.hand];
             if cell.hold == Hold::Copied && !cell.take_use() {
@@ -216,7 +231,10 @@ impl Delta {
     fn give_up(&mut self, i: u32) -> Entry {
         let cell = &mut self.cells[i as usize];
         self.far -= cell.far_len();
-        self.copies -= usize::from(cell.hold == Hold::Copied);
+        if cell.hold == Hold::Copied {
+            self.copies -= 1;
+            self.far_of_copies -= cell.far_len();
+        }
         self.tombstones -= usize::from(cell.is_tombstone());
         let (hash, entry) = (cell.hash, *cell.entry());
         cell.free();
@@ -233,6 +251,10 @@ impl Delta {
         let cell = &mut self.cells[i as usize];
         cell.fill(hash, hold, new, value);
         self.far += cell.far_len();
+        if hold == Hold::Copied {
+            self.copies += 1;
+            self.far_of_copies += cell.far_len();
+        }
         self.tombstones += usize::from(cell.is_tombstone());
         self.table.insert(hash, i);
         self.view(i);
@@ -245,7 +267,10 @@ impl Delta {
         self.unview(i);
         let cell = &mut self.cells[i as usize];
         let was = cell.is_tombstone();
-        self.copies -= usize::from(cell.hold == Hold::Copied);
+        if cell.hold == Hold::Copied {
+            self.copies -= 1;
+            self.far_of_copies -= cell.far_len();
+        }
         cell.hold = Hold::Changed;
         cell.update(change);
         self.tombstones = self.tombstones + usize::from(cell.is_tombstone()) - usize::from(was);
@@ -271,6 +296,7 @@ impl Delta {
         self.cells.clear();
         self.free.clear();
         self.far = 0;
+        self.far_of_copies = 0;
         self.tombstones = 0;
         self.copies = 0;
         self.views = Default::default();
@@ -501,5 +527,25 @@ mod tests {
             assert!(delta.copies() <= COPIES_MAX && delta.cells.len() <= COPIES_MAX + 2);
         }
         assert_eq!(delta.copies(), COPIES_MAX);
+    }
+
+    /// Keys may be millions of bytes long: a bound on the number of copies alone would bound no memory.
+    #[test]
+    fn copies_of_long_names_are_bounded_in_bytes_and_long_names_weigh_more() {
+        let mut delta = Delta::new();
+        for n in 0..20_u64 {
+            let name = n.to_string().repeat(1 << 20);
+            let key = KeyRef::text(&name);
+            delta.put(key.hash(), EntryRef { key, tag: None, entry: short(n, n, b"v") });
+        }
+        assert_eq!((delta.len(), delta.weight()), (20, 20 + (30 << 20) / FAR_ENTRY));
+        delta.settle();
+        assert!(delta.copies() > 0 && delta.far_of_copies <= COPIES_FAR_MAX && delta.bytes() < COPIES_FAR_MAX + (1 << 20));
+        assert_eq!(delta.weight(), 0);
+        let name = "9".repeat(1 << 20);
+        let key = KeyRef::text(&name);
+        delta.put(key.hash(), EntryRef { key, tag: None, entry: short(9, 9, b"w") });
+        delta.clear();
+        assert_eq!((delta.bytes(), delta.far_of_copies), (0, 0));
     }
 }

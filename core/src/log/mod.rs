@@ -2,23 +2,21 @@
 //! place by `link(2)`. Replay is the same for both.
 //!
 //! Positions count up. In local mode a position is a byte offset in the log; in shared mode it is a commit's number. An *address*
-//! names a byte of a commit for ever, also after the commit was folded: in local mode it is the byte's offset in the log, in
-//! shared mode `number << 24 | offset in the commit's file`.
+//! names a byte of a commit for ever, also after the commit was folded (see [`BodyAt`]).
 
+mod address;
 pub mod bytes;
 pub mod local;
 pub mod shared;
 
+pub use address::{ADDR_OFFSET_BITS, BodyAt};
 pub use bytes::Bytes;
 pub use shared::{Look, SharedLog, SharedOptions};
 
 use crate::clock::Deadline;
-use crate::error::{Error, Result};
-use crate::format::{Body, BodyBuilder};
+use crate::error::{Error, ErrorKind, Result};
+use crate::format::{BODY_LEN_MAX, Body, BodyBuilder};
 use std::fmt::Debug;
-
-/// Bits of an address that a shared commit's offsets take.
-pub const ADDR_OFFSET_BITS: u32 = 24;
 
 /// How far a process has replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,8 +36,8 @@ pub struct Commit<'a> {
     pub next: u64,
     /// Its records.
     pub body: Body<'a>,
-    /// The address of the body's first byte.
-    pub addr: u64,
+    /// Where the body is: what the addresses of its values are told by.
+    pub at: BodyAt,
     /// If set, the commit counts only if its position is this (it was decided on the state just before); else it replays as
     /// nothing.
     pub decided_on: Option<u64>,
@@ -118,6 +116,18 @@ pub struct Proposal<'a> {
     pub quiet: bool,
     /// The position of the newest checkpoint commit that the proposer has replayed (0 if none): newcomers are led there.
     pub checkpoint: u64,
+}
+
+impl Proposal<'_> {
+    /// Refuses what is longer than a commit can be.
+    pub(crate) fn check_len(&self) -> Result<()> {
+        let len = self.body.len();
+        if len <= BODY_LEN_MAX {
+            return Ok(());
+        }
+        let what = format!("one commit has at most {BODY_LEN_MAX} bytes, and this change takes {len}: make several of it");
+        Err(Error::new(ErrorKind::Invalid, what))
+    }
 }
 
 /// How recent an answer must be.

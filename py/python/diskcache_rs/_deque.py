@@ -350,8 +350,7 @@ class Deque(Sequence[Any]):
     def reverse(self) -> None:
         """Turn the order around, in place and at once: others see the one order or the other.
 
-        A deque that is too long for one commit (15 MiB of values that have no files of their own) is turned in steps, from its ends
-        inwards.
+        A deque that is too long for one commit (192 MiB of values shorter than 4 KiB) is turned in steps, from its ends inwards.
 
         >>> deque = Deque('abc')
         >>> deque.reverse()
@@ -377,7 +376,7 @@ class Deque(Sequence[Any]):
     def rotate(self, steps: int = 1) -> None:
         """Move `steps` values from the right end to the left (the other way if negative), at once: others see it before or after.
 
-        More than fits into one commit (15 MiB of values that have no files of their own) is moved in steps.
+        More than fits into one commit (192 MiB of values shorter than 4 KiB) is moved in steps.
 
         >>> deque = Deque('abcde')
         >>> deque.rotate(2)

@@ -20,7 +20,7 @@ from ._disk import Disk, StoredRow
 from ._retry import atomically
 
 CHUNK = 1 << 20
-# How many rows, and how many bytes, are written in one transaction (of 16 MiB at most, of which one value may take 8).
+# How many rows, and how many bytes, are written in one transaction.
 _BATCH_ROWS, _BATCH_BYTES = 256, 4 << 20
 
 

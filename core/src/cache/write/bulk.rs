@@ -1,6 +1,6 @@
 //! Many keys in one call: changes that are one commit, and look-ups that look at the drive once.
 
-use super::{Engine, Staged, expiry, with_body};
+use super::{Engine, HEADROOM, SPILL_LEN_MIN, Staged, expiry, with_body};
 use crate::cache::Cache;
 use crate::cache::apply::Outcome;
 use crate::cache::engine::Committed;
@@ -9,11 +9,9 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::body::{Item, RecordValue};
 use crate::format::entry::OwnedEntry;
-use crate::format::{BODY_LEN_MAX, BodyBuilder, Key, KeyRef, Record};
+use crate::format::{BODY_LEN_MAX, BodyBuilder, Key, KeyRef, Record, SLOT_LEN};
 use crate::sync::read;
 
-/// What a body keeps free for what goes along with a batch (victims, noted reads).
-const HEADROOM: usize = 1 << 20;
 /// More than a record takes beside its key, its tag and its value.
 const RECORD_LEN: usize = 256;
 
@@ -61,29 +59,23 @@ impl Change<'_> {
     }
 
     /// Adds its record to `body`, with what was staged of its value.
-    fn record(&self, staged: Option<&Staged<'_>>, now: f64, body: &mut BodyBuilder) -> Result<()> {
-        let (key, tag) = self.names();
-        let len = key.bytes.len() + tag.map_or(0, |tag| tag.bytes.len()) + staged.map_or(0, |staged| staged.bytes.len());
-        if body.len() + len + RECORD_LEN + HEADROOM > BODY_LEN_MAX {
-            let what = "a batch can change at most 15 MiB (large values have files of their own and do not count): make several of it";
-            return Err(Error::new(ErrorKind::Invalid, what));
-        }
+    fn record(&self, staged: Option<&Staged<'_>>, now: f64, body: &mut BodyBuilder) {
+        let (_, tag) = self.names();
         let item = |put: &Put<'_>| {
             let staged = staged?;
             Some((RecordValue { meta: staged.meta, bytes: &staged.bytes }, expiry(put.expire, now)))
         };
         match self {
             Self::Set(key, put) => {
-                let Some((value, expire)) = item(put) else { return Ok(()) };
+                let Some((value, expire)) = item(put) else { return };
                 body.push(&Record::Set(*key, Item { value, tag, expire, now }));
             }
             Self::Push { prefix, front, put } => {
-                let Some((value, expire)) = item(put) else { return Ok(()) };
+                let Some((value, expire)) = item(put) else { return };
                 body.push(&Record::Push { prefix: *prefix, front: *front, item: Item { value, tag, expire, now } });
             }
             Self::Delete(key) | Self::Pop(key) => body.push(&Record::Delete { key: *key, now }),
         }
-        Ok(())
     }
 }
 
@@ -107,6 +99,39 @@ impl Engine {
         Ok(all)
     }
 
+    /// Gives values files of their own, the longest first, until the batch fits into one commit.
+    fn fit(&self, changes: &[Change<'_>], staged: &mut [Option<Staged<'_>>]) -> Result<()> {
+        let slot = |staged: &Staged<'_>| staged.bytes.len().next_multiple_of(SLOT_LEN);
+        let names = changes.iter().map(|change| {
+            let (key, tag) = change.names();
+            RECORD_LEN + key.bytes.len() + tag.map_or(0, |tag| tag.bytes.len())
+        });
+        let values = staged.iter().flatten().map(slot);
+        let mut len = names.chain(values).fold(0, usize::saturating_add);
+        let room = (BODY_LEN_MAX - HEADROOM).saturating_sub(self.pending_len());
+        if len <= room {
+            return Ok(());
+        }
+        let mut longest: Vec<&mut Staged<'_>> = staged.iter_mut().flatten().filter(|staged| staged.can_spill()).collect();
+        let spilled: usize = longest.iter().map(|staged| slot(staged)).sum();
+        if len - spilled > room {
+            let what = format!(
+                "a batch takes at most {room} bytes of keys and of values shorter than {SPILL_LEN_MIN} bytes, and this one {}: make several of it",
+                len - spilled
+            );
+            return Err(Error::new(ErrorKind::Invalid, what));
+        }
+        longest.sort_by_key(|staged| std::cmp::Reverse(staged.bytes.len()));
+        for staged in longest {
+            if len <= room {
+                break;
+            }
+            len -= slot(staged);
+            self.spill(staged)?;
+        }
+        Ok(())
+    }
+
     /// Removes the blobs of values that were never named by a record.
     fn give_up(&self, staged: &[Option<Staged<'_>>]) {
         for id in staged.iter().flatten().filter_map(Staged::blob) {
@@ -115,11 +140,15 @@ impl Engine {
     }
 
     fn write_many(&self, changes: &mut [Change<'_>], deadline: Deadline) -> Result<Vec<Changed>> {
-        let staged = self.stage_many(changes)?;
+        let mut staged = self.stage_many(changes)?;
+        if let Err(error) = self.fit(changes, &mut staged) {
+            self.give_up(&staged);
+            return Err(error);
+        }
         let now = self.clock.wall();
         let result = with_body(|body| {
             for (change, staged) in changes.iter().zip(&staged) {
-                change.record(staged.as_ref(), now, body)?;
+                change.record(staged.as_ref(), now, body);
             }
             if !self.transaction.is_mine() {
                 self.add_victims(body, now, staged.iter().flatten().map(|staged| staged.meta.len).sum());
@@ -206,7 +235,7 @@ impl Cache {
     /// Makes many changes in their order, as one commit: all of them or none, and at once for everybody.
     ///
     /// # Errors
-    /// `Invalid` for a key or tag that is too long and for more than fits into one commit; else as [`Self::set`].
+    /// `Invalid` for a key or tag that is too long, and for more keys and short values than fit into one commit (192 MiB); else as [`Self::set`].
     pub fn write_many(&self, changes: &mut [Change<'_>]) -> Result<Vec<Changed>> {
         let engine = self.engine()?;
         engine.check_writable()?;
@@ -216,6 +245,9 @@ impl Cache {
         for change in &*changes {
             let (key, tag) = change.names();
             engine.check_key(key, tag)?;
+            if let Change::Push { prefix, .. } = change {
+                engine.check_prefix(*prefix)?;
+            }
         }
         engine.write_many(changes, engine.deadline())
     }

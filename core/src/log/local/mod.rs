@@ -11,11 +11,11 @@ mod recover;
 mod segments;
 mod tail;
 
-use super::{Bytes, Commit, Cursor, Log, Progress, Proposal, Published, Replay, Start};
+use super::{BodyAt, Bytes, Commit, Cursor, Log, Progress, Proposal, Published, Replay, Start};
 use crate::clock::{Clock, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{self, Frame};
-use crate::format::{Marker, Record};
+use crate::format::{BODY_LEN_MAX, Marker, Record};
 use crate::publish::Gate;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::vfs::{OpenMode, Vfs};
@@ -30,6 +30,8 @@ pub const FIRST_POSITION: u64 = 64;
 /// Room in a cache's first segment, in bytes. Each further one is twice as large, up to [`SEGMENT_LEN_MAX`] (less in a small cache).
 const SEGMENT_LEN_MIN: u64 = 256 << 10;
 const SEGMENT_LEN_MAX: u64 = 8 << 20;
+/// No segment has more room than this: one that a single commit needs.
+const SEGMENT_LEN_LIMIT: u64 = (BODY_LEN_MAX + (64 << 10)) as u64;
 /// Bodies from this length on are written by `pwrite`: one call is cheaper than a page fault for every page.
 const PWRITE_LEN: usize = 16 << 10;
 /// Tries for the lock that only yield the processor, before the waiter sleeps.
@@ -228,8 +230,8 @@ impl LocalLog {
             Ok(frame) => {
                 let next = frame::after(position, frame.len);
                 if let Some(body) = frame.body {
-                    let addr = position + frame.body_offset as u64;
-                    replay.commit(&Commit { position, next, body, addr, decided_on: frame.decided_on });
+                    let at = BodyAt::Local(position + frame.body_offset as u64);
+                    replay.commit(&Commit { position, next, body, at, decided_on: frame.decided_on });
                 }
                 *cursor = Cursor { position: next, chain: frame.sum };
             }
@@ -255,21 +257,26 @@ impl LocalLog {
         self.segments.starts().into_iter().find(|s| *s > position).unwrap_or(end).min(end)
     }
 
-    /// Appends a frame at the cursor (which has replayed everything) and publishes it. Returns its position and the address of its body. The
+    /// Appends a frame at the cursor (which has replayed everything) and publishes it. Returns its position and where its body is. The
     /// caller holds the lock.
-    fn append(&self, cursor: &mut Cursor, proposal: &Proposal<'_>) -> Result<(u64, u64)> {
+    fn append(&self, cursor: &mut Cursor, proposal: &Proposal<'_>) -> Result<(u64, BodyAt)> {
+        proposal.check_len()?;
         let len = frame::frame_len(proposal.body, proposal.decided_on.is_some());
         let segment = self.make_room(cursor, len)?;
         let position = cursor.position;
         let (header, sum) = frame::encode_header(proposal.body, position, cursor.chain, proposal.decided_on, self.seed);
-        let offset = segment.offset(position);
+        let mut offset = segment.offset(position);
         write_part(&segment, offset, &header)?;
-        write_part(&segment, offset + header.len(), proposal.body.head())?;
-        write_part(&segment, offset + header.len() + proposal.body.head().len(), proposal.body.values())?;
+        offset += header.len();
+        proposal.body.each_part(|part| {
+            write_part(&segment, offset, part)?;
+            offset += part.len();
+            Ok::<_, Error>(())
+        })?;
         let next = frame::after(position, len);
         self.tail.publish(next); // Commit point: from here on, everybody sees the frame.
         *cursor = Cursor { position: next, chain: sum };
-        Ok((position, position + header.len() as u64))
+        Ok((position, BodyAt::Local(position + header.len() as u64)))
     }
 
     /// Returns the segment with room for a frame of `len` bytes and a seal at the cursor, sealing the current one if need be.
@@ -311,7 +318,7 @@ impl LocalLog {
             return Ok(Published::Behind);
         }
         let before = *cursor;
-        let (position, addr) = match self.append(cursor, proposal) {
+        let (position, at) = match self.append(cursor, proposal) {
             Ok(done) => done,
             Err(error) => {
                 *cursor = before;
@@ -320,7 +327,7 @@ impl LocalLog {
         };
         // What others read out of the frame is what it was made of.
         let body = proposal.body.as_body();
-        replay.commit(&Commit { position, next: cursor.position, body, addr, decided_on: proposal.decided_on });
+        replay.commit(&Commit { position, next: cursor.position, body, at, decided_on: proposal.decided_on });
         Ok(Published::At(position))
     }
 

@@ -1,6 +1,6 @@
 //! Finding the end of a local log without believing `tail`: after a restart of the machine, or when the page was damaged.
 
-use super::{FIRST_POSITION, LocalLog, SEGMENT_LEN_MAX};
+use super::{FIRST_POSITION, LocalLog, SEGMENT_LEN_LIMIT, SEGMENT_LEN_MAX};
 use crate::clock::Deadline;
 use crate::error::Result;
 use crate::format::frame::{self, Frame};
@@ -28,7 +28,7 @@ impl LocalLog {
     /// altogether: then the end stays where it was, so that no position is ever used twice.
     fn end_max(&self) -> u64 {
         let last = self.segments.starts().last().copied().unwrap_or(FIRST_POSITION);
-        self.segments.starting(last).map_or(last, |segment| segment.start + segment.capacity) + 2 * SEGMENT_LEN_MAX
+        self.segments.starting(last).map_or(last, |segment| segment.start + segment.capacity) + SEGMENT_LEN_MAX + SEGMENT_LEN_LIMIT
     }
 
     /// Returns whether the words of `tail` can be what was written there, as far as a glance tells.

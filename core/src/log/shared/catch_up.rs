@@ -5,8 +5,8 @@ use super::publish::{chain_of, skip};
 use super::{Look, SharedLog, damaged};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{COMMIT_HEADER_LEN, CommitHeader, parse_commit};
-use crate::log::{ADDR_OFFSET_BITS, Commit, Cursor, Progress, Replay};
+use crate::format::{CommitHeader, parse_commit};
+use crate::log::{BodyAt, Commit, Cursor, Progress, Replay};
 use crate::sync::Arc;
 use std::time::Duration;
 
@@ -223,8 +223,7 @@ impl SharedLog {
         let n = cursor.position;
         let (header, body) = parse_commit(bytes, &self.marker).map_err(|why| damaged(why.to_string(), &self.commit_path(n)))?;
         self.keep(n, bytes);
-        let addr = (n << ADDR_OFFSET_BITS) | COMMIT_HEADER_LEN as u64;
-        replay.commit(&Commit { position: n, next: n + 1, body, addr, decided_on: header.decided_on });
+        replay.commit(&Commit { position: n, next: n + 1, body, at: BodyAt::Shared(n), decided_on: header.decided_on });
         *cursor = Cursor { position: n + 1, chain: chain_of(header.nonce) };
         self.view().note_reached(n + 1);
         Ok(())

@@ -5,9 +5,10 @@ use super::{SharedLog, damaged};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::wire::{Malformed, checksum};
-use crate::format::{COMMIT_HEADER_LEN, CommitHeader, parse_commit};
-use crate::log::{ADDR_OFFSET_BITS, Bytes};
-use crate::sync::{Arc, lock};
+use crate::format::{BODY_LEN_MAX, COMMIT_HEADER_LEN, CommitHeader, parse_commit};
+use crate::log::Bytes;
+use crate::log::address::place_in_file;
+use crate::sync::{Arc, AtomicUsize, Ordering, lock};
 use crate::vfs::{self, OpenMode, VfsFile};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -17,6 +18,8 @@ use std::time::Duration;
 const FIRST_READ: usize = 64 << 10;
 /// Up to where a commit is read from its start for a value in it.
 const WHOLE_READ_MAX: usize = 1 << 20;
+/// Once so many bytes were read at once, no further commit is begun before they are replayed.
+const HELD_BYTES_MAX: usize = 32 << 20;
 /// What makes another thread worth its start.
 const COMMITS_A_THREAD: usize = 8;
 /// How often, and over what span, the same wrong bytes must come past the host's caches before a commit counts as damaged. Bits that flip on the
@@ -271,10 +274,17 @@ impl SharedLog {
 
     fn look_at_many(&self, first: u64, count: usize) -> Vec<std::result::Result<Arc<[u8]>, Unread>> {
         let threads = self.options.readers.min(count / COMMITS_A_THREAD);
+        let held = AtomicUsize::new(0);
+        let fetch = |n: u64| {
+            let looked = self.fetch_recent(n);
+            held.fetch_add(looked.as_ref().map_or(0, |file| file.len()), Ordering::Relaxed);
+            looked
+        };
+        let has_room = |n: &u64| *n == first || held.load(Ordering::Relaxed) < HELD_BYTES_MAX;
         if threads < 2 {
             let mut all = Vec::with_capacity(count);
-            for n in first..first + count as u64 {
-                all.push(self.fetch_recent(n));
+            for n in (first..first + count as u64).take_while(has_room) {
+                all.push(fetch(n));
                 if all.last().is_some_and(std::result::Result::is_err) {
                     break;
                 }
@@ -287,10 +297,21 @@ impl SharedLog {
                 .step_by(each)
                 .map(|from| {
                     let numbers = first + from as u64..first + (from + each).min(count) as u64;
-                    scope.spawn(move || numbers.map(|n| self.fetch_recent(n)).collect::<Vec<_>>())
+                    let wanted = (numbers.end - numbers.start) as usize;
+                    (wanted, scope.spawn(|| numbers.take_while(has_room).map(fetch).collect::<Vec<_>>()))
                 })
                 .collect();
-            parts.into_iter().flat_map(|part| part.join().unwrap_or_default()).collect()
+            let mut all = Vec::with_capacity(count);
+            let mut whole = true;
+            for (wanted, part) in parts {
+                let part = part.join().unwrap_or_default();
+                // They go on where the last one ended: what lies behind a gap is read again.
+                if whole {
+                    whole = part.len() == wanted;
+                    all.extend(part);
+                }
+            }
+            all
         })
     }
 
@@ -301,10 +322,11 @@ impl SharedLog {
 
     /// Returns bytes of a commit by address. Whoever asks checks them: they carry a checksum of their own.
     pub(super) fn read_value(&self, addr: u64, len: u64, deadline: Deadline) -> Result<Bytes> {
-        let (n, offset) = (addr >> ADDR_OFFSET_BITS, (addr & ((1 << ADDR_OFFSET_BITS) - 1)) as usize);
+        let (n, offset) = place_in_file(addr);
         let path = self.commit_path(n);
         let too_short = || damaged("bytes are missing from the commit", &path);
-        let len = usize::try_from(len).ok().filter(|&len| len < 1 << ADDR_OFFSET_BITS).ok_or_else(too_short)?;
+        let offset = usize::try_from(offset).map_err(|_| too_short())?;
+        let len = usize::try_from(len).ok().filter(|len| *len <= BODY_LEN_MAX).ok_or_else(too_short)?;
         if let Some(file) = self.recent_file(n).filter(|_| !vfs::is_afresh()) {
             return Bytes::part(&file, offset, len).ok_or_else(too_short);
         }

@@ -6,7 +6,7 @@ use super::retry::is_gone;
 use super::stage::Staged;
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::{BODY_LEN_MAX, CommitHeader};
+use crate::format::CommitHeader;
 use crate::log::{Cursor, Progress, Proposal, Published, Replay};
 use crate::sync::Arc;
 use crate::vfs::{self, OpenMode};
@@ -58,9 +58,7 @@ impl SharedLog {
         replay: &mut dyn Replay,
         deadline: Deadline,
     ) -> Result<Published> {
-        if proposal.body.len() > BODY_LEN_MAX {
-            return Err(Error::new(ErrorKind::Invalid, format!("a commit of {} bytes is longer than {BODY_LEN_MAX}", proposal.body.len())));
-        }
+        proposal.check_len()?;
         cursor.position = cursor.position.max(1);
         // A view that is nearly as old as the grace could win a name that was collected; that would be found out, but only after.
         if self.is_view_old() && (self.replay_news(cursor, replay, deadline)? == Progress::Gone || !replay.is_sound()) {
