@@ -12,7 +12,7 @@ use std::sync::Arc;
 const MODES: [ProfileOverride; 2] = [ProfileOverride::Local, ProfileOverride::Shared];
 
 fn options(mode: ProfileOverride) -> Options {
-    let settings = [("cull_limit", 0), ("size_limit", 1 << 40)];
+    let settings = [("cull_limit", 0), ("size_limit", 1 << 40), ("disk_min_file_size", 256 << 10)];
     let settings = settings.map(|(name, value)| (name.to_owned(), Setting::Int(value))).to_vec();
     Options { profile: Some(mode), settings, ..Options::default() }
 }
@@ -194,6 +194,78 @@ fn the_longest_name_of_a_queue_makes_keys_that_can_be_used() {
 }
 
 const KEY_LEN_MAX: usize = diskcache_core::format::KEY_LEN_MAX;
+
+/// Returns key number `n`, of 5 MiB, or of as much as a key can have. They differ at their ends only.
+fn long_key(n: u32) -> Vec<u8> {
+    let mut key = vec![b'k'; if n == 0 { KEY_LEN_MAX } else { 5 << 20 }];
+    let end = key.len() - 4;
+    key[end..].copy_from_slice(&n.to_be_bytes());
+    key
+}
+
+/// Keys of any length up to the limit go every way that a key goes: log, index, runs and their merges, folds, other hosts.
+#[test]
+fn keys_of_5_mib_and_more_are_keys_like_others() {
+    for mode in MODES {
+        let (vfs, clock) = (MemVfs::new(), ManualClock::default());
+        let often = Options { delta_entries_max: 4000, fold_commits: 3, garbage_len_min: 1 << 20, ..options(mode) };
+        let open = || Cache::open_on(Arc::new(vfs.clone()), Arc::new(clock.clone()), Path::new("/cache"), often.clone(), 7).unwrap();
+        let files = |dir: &str| vfs.read_dir(&Path::new("/cache").join(dir)).map_or(0, |names| names.len());
+        let (cache, other) = (open(), open());
+        let keys: Vec<Vec<u8>> = (0..6).map(long_key).collect();
+        let value = |turn: u8, n: usize| vec![turn + n as u8; 2000];
+        for turn in 0..3 {
+            for (n, key) in keys.iter().enumerate() {
+                let tag = NumberKey::int(n as i64 / 2);
+                cache.set(KeyRef::bytes(key), Put::bytes(&value(turn, n)).tagged(tag.as_ref())).unwrap();
+            }
+        }
+        // On a local disk a fold comes between checkpoints, along the way of further writes.
+        let (filler, mut turns) = (vec![7; 200 << 10], 0);
+        while files("fold") == 0 && turns < 300 {
+            cache.set(KeyRef::text("filler"), Put::bytes(&filler)).unwrap();
+            turns += 1;
+        }
+        assert_eq!(cache.delete(KeyRef::text("filler")).unwrap(), turns > 0);
+        assert!(files("run") > 0 && files("fold") > 0, "{mode:?}: {} runs, {} folds", files("run"), files("fold"));
+        let expect = |cache: &Cache, there: &[usize], at: &str| {
+            for (n, key) in keys.iter().enumerate() {
+                let found = cache.get(KeyRef::bytes(key)).unwrap().map(|found| found.bytes().unwrap().to_vec());
+                assert!(found == there.contains(&n).then(|| value(2, n)), "{mode:?}: key {n} {at}");
+            }
+            let (mut walk, mut walked) = (cache.keys(KeyOrder::Key, false), Vec::new());
+            while let Some(key) = cache.next_keys(&mut walk, 1).unwrap().pop() {
+                walked.push(keys.iter().position(|other| **other == *key.bytes).unwrap());
+            }
+            walked.sort_unstable();
+            assert_eq!(walked, there, "{mode:?} {at}");
+        };
+        expect(&cache, &[0, 1, 2, 3, 4, 5], "for its writer");
+        expect(&other, &[0, 1, 2, 3, 4, 5], "for another host");
+        assert!(cache.delete(KeyRef::bytes(&keys[1])).unwrap());
+        assert!(other.add(KeyRef::bytes(&keys[1]), Put::bytes(&value(2, 1))).unwrap());
+        assert_eq!(cache.evict(NumberKey::int(1).as_ref()).unwrap(), 2);
+        assert!(cache.pop(KeyRef::bytes(&keys[0])).unwrap().is_some());
+        drop((cache, other));
+        expect(&open(), &[1, 4, 5], "after it was opened again");
+        let cache = open();
+        let mut too_long = long_key(0);
+        too_long.push(0);
+        for error in [
+            cache.set(KeyRef::bytes(&too_long), Put::text("v")).unwrap_err(),
+            cache.delete(KeyRef::bytes(&too_long)).unwrap_err(),
+            cache.write_many(&mut [Change::Set(KeyRef::bytes(&too_long), Put::text("v"))]).unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert!(
+                error.to_string().contains(&KEY_LEN_MAX.to_string()) && error.to_string().contains(&too_long.len().to_string()),
+                "{error}"
+            );
+        }
+        let report = cache.check(true).unwrap();
+        assert!(report.problems.is_empty() && report.entries == 3, "{mode:?}: {report:?}");
+    }
+}
 
 #[test]
 fn walks_give_long_keys_in_small_pieces() {

@@ -1,4 +1,4 @@
-"""What a commit can hold is no concern of the caller: large batches, transactions and removals."""
+"""What a commit can hold is no concern of the caller: long keys, large batches, transactions and removals."""
 
 from __future__ import annotations
 
@@ -40,6 +40,26 @@ def test_a_transaction_of_64_mib_is_stored_as_one(roomy: Cache) -> None:
             assert roomy.get(2) == values[2]
             assert len(other) == 0
         assert other.get_many(values) == values
+
+
+def test_keys_of_megabytes_are_keys_like_others(roomy: Cache) -> None:
+    keys: list[Any] = ["k" * 2**23, b"b" * (5 * 2**20), ("tuple", "t" * (5 * 2**20)), "\u00e9" * 2**22]
+    for number, key in enumerate(keys):
+        roomy.set(key, number, tag=number % 2)
+    assert list(roomy) == keys
+    assert [roomy[key] for key in keys] == [0, 1, 2, 3]
+    assert roomy.incr(keys[0]) == 1
+    assert roomy.evict(1) == 2
+    with Cache(roomy.directory) as other:
+        assert list(other) == [keys[0], keys[2]]
+        assert other.pop(keys[2]) == 2
+    del roomy[keys[0]]
+    assert len(roomy) == 0
+    for call in (roomy.get, roomy.delete, lambda key: roomy.set(key, 1), lambda key: roomy.set_many({key: 1})):
+        if call is not roomy.get:
+            with pytest.raises(ValueError, match="a key has at most 8388608 bytes, this one 8388609"):
+                call("k" * (2**23 + 1))
+    assert roomy.get("k" * (2**23 + 1)) is None
 
 
 def test_3000_keys_of_100_kib_are_evicted_between_hosts(make: Callable[..., Cache]) -> None:

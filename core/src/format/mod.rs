@@ -23,7 +23,7 @@ pub use value::{Codec, Number, Place, ValueKind, ValueMeta};
 /// The version of everything on disk. A cache of a higher one is refused and left untouched.
 pub const FORMAT_VERSION: u32 = 1;
 /// Longest key, in encoded bytes.
-pub const KEY_LEN_MAX: usize = 1 << 20;
+pub const KEY_LEN_MAX: usize = 8 << 20;
 /// Longest name of a queue, in bytes: its keys are longer by a hyphen and 15 digits.
 pub const PREFIX_LEN_MAX: usize = KEY_LEN_MAX - 16;
 /// Longest tag, in encoded bytes.
