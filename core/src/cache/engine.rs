@@ -9,6 +9,7 @@ use crate::cache::apply::Outcome;
 use crate::cache::group::Group;
 use crate::cache::maintain::Maintenance;
 use crate::cache::manifest::{FoldRef, Manifest};
+use crate::cache::open::Doors;
 use crate::cache::options::{Durability, Options};
 use crate::cache::state::{Applied, Rebuild, State};
 use crate::cache::transact::Transactions;
@@ -23,7 +24,7 @@ use crate::log::local::LocalLog;
 use crate::log::{Commit, Cursor, Log, Progress, Proposal, Published, Replay};
 use crate::publish::Replayed;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, RwLock, lock, read, write};
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, bounded};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ const ABSENCE_LOCAL: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(crate) struct Engine {
     pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) doors: Doors,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dir: PathBuf,
     pub(crate) marker: Marker,
@@ -135,8 +137,13 @@ impl Replay for Live<'_> {
 }
 
 impl Engine {
+    /// Returns the deadline of what begins now. What this thread asks of a drive that may not answer has it from here on, too.
     pub(crate) fn deadline(&self) -> Deadline {
-        Deadline::after(&*self.clock, self.options.timeout)
+        let deadline = Deadline::after(&*self.clock, self.options.timeout);
+        if self.doors.is_bounded {
+            bounded::renew(deadline);
+        }
+        deadline
     }
 
     pub(crate) const fn is_local(&self) -> bool {

@@ -1,13 +1,14 @@
 //! [`Cache`]: the handle, and how it survives `fork`.
 
 use crate::cache::engine::Engine;
-use crate::cache::open::open;
+use crate::cache::open::{Patience, open};
 use crate::cache::options::Options;
 use crate::cache::worker::Worker;
-use crate::clock::{Clock, OsClock};
+use crate::clock::{Clock, Deadline, OsClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::fork;
 use crate::sync::Ordering;
+use crate::vfs::bounded::{self, Until};
 use crate::vfs::{OsVfs, Vfs};
 use std::mem::ManuallyDrop;
 use std::path::Path;
@@ -53,6 +54,21 @@ fn drop_engine(engine: &mut ManuallyDrop<Arc<Engine>>) {
     unsafe { ManuallyDrop::drop(engine) };
 }
 
+/// One call of a user's: while it lasts, what this thread asks of the drive has the call's deadline.
+pub(crate) struct Call<'a> {
+    engine: &'a Engine,
+    _until: Option<Until>,
+}
+
+impl<'a> std::ops::Deref for Call<'a> {
+    type Target = Engine;
+
+    #[inline]
+    fn deref(&self) -> &Engine {
+        self.engine
+    }
+}
+
 impl Handle {
     /// `beside`: a thread does the maintenance, if the cache is local.
     fn new(engine: Engine, beside: bool) -> Self {
@@ -72,7 +88,7 @@ impl Cache {
     /// cache, `Io`, `Timeout`.
     pub fn open(dir: &Path, options: Options) -> Result<Self> {
         let boot = crate::log::local::boot_id(&OsVfs);
-        let engine = open(Arc::new(OsVfs), Arc::new(OsClock), dir, options, boot)?;
+        let engine = open(Arc::new(OsVfs), Arc::new(OsClock), dir, options, boot, Patience::Bounded)?;
         Ok(Self { first: Arc::new(Handle::new(engine, true)) })
     }
 
@@ -82,7 +98,7 @@ impl Cache {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_on(vfs: Arc<dyn Vfs>, clock: Arc<dyn Clock>, dir: &Path, options: Options, boot: u64) -> Result<Self> {
-        Ok(Self { first: Arc::new(Handle::new(open(vfs, clock, dir, options, boot)?, false)) })
+        Ok(Self { first: Arc::new(Handle::new(open(vfs, clock, dir, options, boot, Patience::AsGiven)?, false)) })
     }
 
     /// Returns the directory.
@@ -112,9 +128,13 @@ impl Cache {
 
     /// Returns this process's engine; opens one if this is a forked child that has none yet.
     #[inline]
-    pub(crate) fn engine(&self) -> Result<&Engine> {
+    pub(crate) fn engine(&self) -> Result<Call<'_>> {
         let handle = &*self.first;
-        if handle.generation == fork::generation() { Ok(&handle.engine) } else { Self::engine_in_child(handle) }
+        let engine = if handle.generation == fork::generation() { &handle.engine } else { Self::engine_in_child(handle)? };
+        Ok(Call {
+            engine,
+            _until: engine.doors.is_bounded.then(|| bounded::until(Deadline::after(&*engine.clock, engine.options.timeout))),
+        })
     }
 
     #[cold]
@@ -134,7 +154,8 @@ impl Cache {
             }
             // Settings given at the first opening were stored then.
             let options = Options { settings: Vec::new(), ..parent.options.clone() };
-            let engine = open(Arc::clone(&parent.vfs), Arc::clone(&parent.clock), &parent.dir, options, parent.boot)?;
+            let (vfs, clock) = (Arc::clone(&parent.doors.unbounded), Arc::clone(&parent.clock));
+            let engine = open(vfs, clock, &parent.dir, options, parent.boot, parent.doors.patience)?;
             let child = Arc::new(Handle::new(engine, parent.worker.is_enabled()));
             handle = handle.in_child.get_or_init(|| child);
         }

@@ -195,7 +195,7 @@ impl Engine {
     /// Does one step of what is due. `false` if somebody else is at it.
     pub(crate) fn maintain(&self, deadline: Deadline) -> bool {
         let Some(turn) = self.take_turn() else { return false };
-        let deadline = deadline.min(self.deadline());
+        let deadline = deadline.min(Deadline::after(&*self.clock, self.options.timeout));
         self.maintenance.due.store(false, Ordering::Relaxed);
         let (len, tail, tail_max) = {
             let state = read(&self.state);

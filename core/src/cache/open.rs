@@ -21,6 +21,7 @@ use crate::log::shared::{SharedLog, SharedOptions};
 use crate::log::{Cursor, Log};
 use crate::mount::{self, Kind, Profile};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock, read};
+use crate::vfs::bounded::{self, BoundedVfs};
 use crate::vfs::{OpenMode, Vfs};
 use std::io;
 use std::path::Path;
@@ -40,19 +41,61 @@ const fn bucket_bits(mode: Mode) -> u32 {
     }
 }
 
+/// How an engine reaches its drive.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    vfs: Arc<dyn Vfs>,
+    /// The same without bounds: a forked child bounds it anew.
+    pub(crate) unbounded: Arc<dyn Vfs>,
+    pub(crate) patience: Patience,
+    pub(crate) is_bounded: bool,
+}
+
+/// What is done about a drive that does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Calls to one that is not local end by their deadline.
+    Bounded,
+    /// The file system that was given sees to that itself.
+    AsGiven,
+}
+
 /// Opens the cache in `dir`, and makes it if there is none.
-pub(crate) fn open(vfs: Arc<dyn Vfs>, clock: Arc<dyn Clock>, dir: &Path, options: Options, boot: u64) -> Result<Engine> {
+pub(crate) fn open(
+    unbounded: Arc<dyn Vfs>,
+    clock: Arc<dyn Clock>,
+    dir: &Path,
+    options: Options,
+    boot: u64,
+    patience: Patience,
+) -> Result<Engine> {
     let deadline = Deadline::after(&*clock, options.timeout);
     for (name, value) in &options.settings {
         Tuning::check(name, value)?;
     }
-    let drive = mount::detect(dir).map_err(|e| Error::io("find out what drive holds", dir, e))?;
+    let _until = (patience == Patience::Bounded).then(|| bounded::until(deadline));
+    let drive = match patience {
+        Patience::Bounded => {
+            let dir = dir.to_owned();
+            bounded::call(Arc::clone(&clock), options.timeout, move || mount::detect(&dir))
+        }
+        Patience::AsGiven => mount::detect(dir),
+    };
+    let drive = drive.map_err(|e| Error::io("find out what drive holds", dir, e))?;
+    let is_shared = drive.kind != Kind::Local || options.profile == Some(ProfileOverride::Shared);
+    let is_bounded = patience == Patience::Bounded && is_shared;
+    let vfs: Arc<dyn Vfs> = if is_bounded {
+        Arc::new(BoundedVfs::new(Arc::clone(&unbounded), Arc::clone(&clock), options.timeout))
+    } else {
+        Arc::clone(&unbounded)
+    };
     let marker = match read_marker(&*vfs, dir)? {
         Some(marker) => marker,
         None => create(&vfs, &clock, dir, &options, &drive, deadline)?,
     };
     check_mode(&marker, &options, drive.kind, dir)?;
-    let engine = build(vfs, clock, dir, options, marker, &drive, boot, deadline)?;
+    let doors = Doors { vfs, unbounded, patience, is_bounded };
+    let engine = build(doors, clock, dir, options, marker, &drive, boot, deadline)?;
     store_settings(&engine, deadline)?;
     Ok(engine)
 }
@@ -244,7 +287,7 @@ fn check_mode(marker: &Marker, options: &Options, drive: Kind, dir: &Path) -> Re
 
 #[expect(clippy::too_many_arguments, reason = "the parts of one value, each of its own kind")]
 fn build(
-    vfs: Arc<dyn Vfs>,
+    doors: Doors,
     clock: Arc<dyn Clock>,
     dir: &Path,
     options: Options,
@@ -255,6 +298,7 @@ fn build(
 ) -> Result<Engine> {
     let seed = marker.seed();
     let is_local = marker.mode == Mode::Local;
+    let vfs = Arc::clone(&doors.vfs);
     let (log, local): (Arc<dyn Log>, _) = if is_local {
         let local = LocalOptions { boot, read_only: options.read_only };
         let log = Arc::new(LocalLog::open(Arc::clone(&vfs), Arc::clone(&clock), dir, &marker, &local, deadline)?);
@@ -278,6 +322,7 @@ fn build(
         me,
         state: RwLock::new(State::empty(Arc::clone(&files), bits, 0)),
         vfs,
+        doors,
         clock,
         marker,
         options,

@@ -285,7 +285,7 @@ macro_rules! both {
             if $engine.wants_maintenance() || !$engine.try_lock()? {
                 return Ok(Attempt::WouldBlock);
             }
-            let ($deadline, $locked) = (Deadline::NEVER, Unlock { engine: $engine, locked: Cell::new(true) });
+            let ($deadline, $locked) = (Deadline::NEVER, Unlock { engine: &$engine, locked: Cell::new(true) });
             $steps.map(Attempt::Done)
         }
     };
@@ -558,6 +558,7 @@ impl Engine {
         }
         let (hits, misses) = (self.hits.swap(0, Ordering::Relaxed), self.misses.swap(0, Ordering::Relaxed));
         let accesses = self.accesses.take();
+        let deadline = self.deadline();
         let result = with_body(|body| {
             if hits + misses > 0 {
                 body.push(&Record::Statistics { hits, misses, reset: false });
@@ -565,9 +566,9 @@ impl Engine {
             if let Some(list) = &accesses {
                 body.push(&Record::Accessed(list.list()));
             }
-            if body.is_empty() { Ok(()) } else { self.commit(body, self.deadline()).map(drop) }
+            if body.is_empty() { Ok(()) } else { self.commit(body, deadline).map(drop) }
         });
-        self.checkpoint_at_close();
+        self.checkpoint_at_close(deadline);
         self.maintenance.close(self);
         result
     }

@@ -1,14 +1,16 @@
-//! The only door to files: [`Vfs`] and [`VfsFile`], with `OsVfs` for real drives and `MemVfs` for tests.
+//! The only door to files: [`Vfs`] and [`VfsFile`], with `OsVfs` for real drives, `BoundedVfs` for those that may not answer, and `MemVfs` for tests.
 //!
 //! Every method is one I/O step, and every step is a failpoint. Nothing here retries, hides an error or guesses: what the drive
 //! said is what the caller gets, `close` included.
 
 pub mod afresh;
+pub mod bounded;
 pub mod map;
 pub mod mem;
 pub mod os;
 
 pub use afresh::{afresh, is_afresh};
+pub use bounded::BoundedVfs;
 pub use map::{Map, MapOwner};
 pub use mem::MemVfs;
 pub use os::OsVfs;

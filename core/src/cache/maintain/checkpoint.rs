@@ -69,7 +69,7 @@ impl Engine {
     }
 
     /// Leaves a checkpoint behind where much would else be replayed by whoever opens the cache next.
-    pub(crate) fn checkpoint_at_close(&self) {
+    pub(crate) fn checkpoint_at_close(&self, deadline: Deadline) {
         let is_much = {
             let state = read(&self.state);
             let tail = state.position.saturating_sub(state.covered);
@@ -79,7 +79,6 @@ impl Engine {
                 tail >= CLOSE_CHECKPOINT_COMMITS
             }
         };
-        let deadline = self.deadline();
         let made = if is_much {
             let turn = self.take_turn();
             if turn.is_some() { self.checkpoint(deadline) } else { Ok(()) }

@@ -292,13 +292,18 @@ impl SharedLog {
             return all;
         }
         let each = count.div_ceil(threads);
+        let deadline = vfs::bounded::current();
         std::thread::scope(|scope| {
             let parts: Vec<_> = (0..count)
                 .step_by(each)
                 .map(|from| {
                     let numbers = first + from as u64..first + (from + each).min(count) as u64;
                     let wanted = (numbers.end - numbers.start) as usize;
-                    (wanted, scope.spawn(|| numbers.take_while(has_room).map(fetch).collect::<Vec<_>>()))
+                    let part = || {
+                        let _until = deadline.map(vfs::bounded::until);
+                        numbers.take_while(has_room).map(fetch).collect::<Vec<_>>()
+                    };
+                    (wanted, scope.spawn(part))
                 })
                 .collect();
             let mut all = Vec::with_capacity(count);

@@ -15,7 +15,7 @@
 //!   known to end there a moment ago: names are collected oldest first and long after.
 //! - Absence is never believed at once, and no clock of another host is ever read.
 //!
-//! A call ends by its deadline as long as the drive answers at all; a system call that blocks in the kernel cannot be ended.
+//! A call ends by its deadline as long as the file system's calls do: [`crate::vfs::BoundedVfs`] sees to that where a drive may not answer.
 
 mod bell;
 mod catch_up;
@@ -33,7 +33,7 @@ use crate::clock::{Clock, Deadline};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Marker;
 use crate::sync::{Arc, Mutex};
-use crate::vfs::{OpenMode, Vfs};
+use crate::vfs::{self, OpenMode, Vfs};
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,8 @@ pub use crate::mount::Look;
 /// How often a bell that seems too short is looked at before that is believed, and the pause between.
 const BELL_LOOKS: u32 = 5;
 const BELL_PAUSE: Duration = Duration::from_millis(50);
+/// How long a drive that does not answer may hold the tidying of who leaves.
+const TIDY_TIME: Duration = Duration::from_secs(2);
 
 /// What differs between drives and uses.
 #[derive(Debug, Clone)]
@@ -287,6 +289,7 @@ impl Log for SharedLog {
 
 impl Drop for SharedLog {
     fn drop(&mut self) {
+        let _until = vfs::bounded::until(Deadline::after(&*self.clock, TIDY_TIME));
         self.tidy(usize::MAX, stage::TIDY_AT_CLOSE);
     }
 }
