@@ -190,8 +190,8 @@ impl LocalLog {
                     None => return Ok(if cursor.position < end { Progress::Gone } else { Progress::UpToDate }),
                 },
             };
-            self.replay_frame(&current, cursor, end, replay)?;
-            segment = Some(current);
+            // Whoever passed damage does not know whether the segment had ended there.
+            segment = self.replay_frame(&current, cursor, end, replay)?.then_some(current);
         }
         Ok(Progress::UpToDate)
     }
@@ -223,7 +223,8 @@ impl LocalLog {
         payload.first_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word))
     }
 
-    fn replay_frame(&self, segment: &Segment, cursor: &mut Cursor, end: u64, replay: &mut dyn Replay) -> Result<()> {
+    /// Hands one frame to `replay`. Returns `false` where there is none in this segment.
+    fn replay_frame(&self, segment: &Segment, cursor: &mut Cursor, end: u64, replay: &mut dyn Replay) -> Result<bool> {
         let position = cursor.position;
         let bytes = segment.bytes(position, end).unwrap_or(&[]);
         match Frame::parse(bytes, position, self.seed) {
@@ -234,27 +235,35 @@ impl LocalLog {
                     replay.commit(&Commit { position, next, body, at, decided_on: frame.decided_on });
                 }
                 *cursor = Cursor { position: next, chain: frame.sum };
+                Ok(true)
             }
             Err(why) => {
+                // Whoever had passed damage right before begins another segment, which may not be known here yet.
+                self.segments.list()?;
+                if self.segments.holding(position).is_ok_and(|found| found.is_some_and(|found| found.start != segment.start)) {
+                    return Ok(false);
+                }
                 let next = self.next_whole_frame(segment, position, end);
                 let error = Error::new(ErrorKind::Damaged, format!("{why}: the log at position {position} in")).at(&segment.path);
                 replay.damaged(position, next, &error);
                 *cursor = Cursor { position: next, chain: 0 };
+                Ok(false)
             }
         }
-        Ok(())
     }
 
-    /// Looks for the next position in this segment where a whole frame says that it is; else the next segment's start, else `end`.
+    /// Looks for the next position in this segment where a whole frame says that it is; else the next segment's start, else `end`. The segments
+    /// were just listed.
     fn next_whole_frame(&self, segment: &Segment, position: u64, end: u64) -> u64 {
+        let next = self.segments.starts().into_iter().find(|s| *s > position).unwrap_or(end).min(end);
         let mut at = position + 8;
-        while at + frame::FRAME_HEADER_LEN as u64 <= end.min(segment.end()) {
-            if segment.bytes(at, end).is_some_and(|bytes| Frame::parse(bytes, at, self.seed).is_ok()) {
+        while at + frame::FRAME_HEADER_LEN as u64 <= next.min(segment.end()) {
+            if segment.bytes(at, next).is_some_and(|bytes| Frame::parse(bytes, at, self.seed).is_ok()) {
                 return at;
             }
             at += 8;
         }
-        self.segments.starts().into_iter().find(|s| *s > position).unwrap_or(end).min(end)
+        next
     }
 
     /// Appends a frame at the cursor (which has replayed everything) and publishes it. Returns its position and where its body is. The
@@ -282,7 +291,8 @@ impl LocalLog {
     /// Returns the segment with room for a frame of `len` bytes and a seal at the cursor, sealing the current one if need be.
     fn make_room(&self, cursor: &mut Cursor, len: usize) -> Result<Arc<Segment>> {
         let need = frame::after(0, len) + frame::FRAME_HEADER_LEN as u64;
-        let current = self.current(*cursor);
+        // Whoever passed damage right before does not know whether the segment had ended there: it begins another one.
+        let current = self.current(*cursor).filter(|segment| cursor.chain != 0 || cursor.position == segment.start);
         if let Some(segment) = current.as_ref().filter(|s| cursor.position + need <= s.end()) {
             if cursor.position == segment.start {
                 self.segments.complete(segment, self.tail.durable_checkpoint())?;
@@ -341,6 +351,8 @@ impl LocalLog {
             return Ok(()); // somebody else's sync covered this one
         }
         let (to, checkpoint) = (self.tail.end(), self.tail.checkpoint());
+        // Others may have made segments meanwhile, and what is called durable here nobody syncs again.
+        self.segments.list()?;
         self.segments.sync(from, to)?;
         self.tail.set_durable(to, checkpoint);
         Ok(())

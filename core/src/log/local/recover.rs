@@ -20,6 +20,7 @@ impl LocalLog {
         let first = starts.first().copied().unwrap_or(FIRST_POSITION);
         let from = if checkpoint == 0 { first } else { checkpoint };
         let end = self.find_end(from, durable);
+        self.segments.clear_after(end)?;
         self.tail.reset(boot, end, checkpoint, durable.min(end));
         Ok(())
     }
@@ -59,6 +60,9 @@ impl LocalLog {
         let inside = end.is_multiple_of(8) && (from..=self.end_max()).contains(&end);
         let found = self.find_end(from, durable);
         let end = if inside { end.max(found) } else { found };
+        if !inside {
+            self.segments.clear_after(end)?;
+        }
         self.tail.reset(boot, end, checkpoint, durable.min(end));
         Ok(())
     }

@@ -14,6 +14,9 @@ use std::sync::Arc;
 /// Bytes whose pages a writer asks for at once.
 const POPULATE_LEN: usize = 256 << 10;
 
+/// Bytes that are cleared at once.
+const CLEAR_LEN: usize = 16 << 10;
+
 /// A mapped segment.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -182,6 +185,29 @@ impl Segments {
                 Err(e) if e.kind() == ErrorKind::Damaged => {} // nothing of it can be made durable
                 Err(e) => return Err(e),
             }
+        }
+        self.vfs.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))
+    }
+
+    /// Removes what lies behind a recovered end, durably: what was lost with the records before it must not be taken for what follows the
+    /// next ones, and segments must not start where the one before goes on. The caller holds the lock.
+    pub(super) fn clear_after(&self, end: u64) -> Result<()> {
+        for start in self.starts().into_iter().rev().take_while(|start| *start > end) {
+            let path = self.path(start);
+            match self.vfs.unlink(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &path, e)),
+                _ => write(&self.known).remove(&start),
+            };
+        }
+        if let Ok(Some(segment)) = self.holding(end)
+            && let Some(len) = segment.bytes(end, u64::MAX).and_then(|rest| rest.iter().rposition(|byte| *byte != 0))
+        {
+            let io = |e| Error::io("write to", &segment.path, e);
+            let (from, to) = (segment.offset(end), segment.offset(end) + len + 1);
+            for at in (from..to).step_by(CLEAR_LEN) {
+                segment.file.write_all_at(&[0; CLEAR_LEN][..CLEAR_LEN.min(to - at)], at as u64).map_err(io)?;
+            }
+            segment.file.sync().map_err(|e| Error::io("sync", &segment.path, e))?;
         }
         self.vfs.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))
     }
