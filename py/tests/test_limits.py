@@ -55,11 +55,17 @@ def test_keys_of_megabytes_are_keys_like_others(roomy: Cache) -> None:
         assert other.pop(keys[2]) == 2
     del roomy[keys[0]]
     assert len(roomy) == 0
-    for call in (roomy.get, roomy.delete, lambda key: roomy.set(key, 1), lambda key: roomy.set_many({key: 1})):
-        if call is not roomy.get:
-            with pytest.raises(ValueError, match="a key has at most 8388608 bytes, this one 8388609"):
-                call("k" * (2**23 + 1))
-    assert roomy.get("k" * (2**23 + 1)) is None
+    too_long = "k" * (2**23 + 1)
+    stores: list[Callable[[], Any]] = [
+        lambda: roomy.set(too_long, 1),
+        lambda: roomy.add(too_long, 1),
+        lambda: roomy.set_many({too_long: 1}),
+        lambda: roomy.delete(too_long),
+    ]
+    for store in stores:
+        with pytest.raises(ValueError, match="a key has at most 8388608 bytes, this one 8388609"):
+            store()
+    assert (roomy.get(too_long), too_long in roomy) == (None, False)
 
 
 def test_3000_keys_of_100_kib_are_evicted_between_hosts(make: Callable[..., Cache]) -> None:
