@@ -102,3 +102,37 @@ def test_the_surface_is_compared_and_each_missed_target_is_named(tmp_path: Path)
     report = json.loads((tmp_path / "out.json").read_text())["microseconds"]
     assert len(report) == 27
     assert all(set(times) == {"diskcache_rs", "diskcache"} and min(times.values()) > 0 for times in report.values())
+
+
+def test_the_readmes_get_the_figures_of_the_results_and_what_was_missed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    root = BENCH.parent.parent
+    monkeypatch.syspath_prepend(str(root / "benches" / "python"))
+    from bench import readme  # type: ignore[import-not-found]
+
+    ratio = {"ratio": 16.4, "ci_low": 15.2, "ci_high": 17.1}
+    row = {"group": "one process", "operation": "get hit", "size_bytes": 128, "engine": "diskcache_rs"}
+    data = {
+        "version": 1,
+        "kind": "bench",
+        "started": 1.8e9,
+        "environment": {"file_system": "ext4", "command": "./ci/bench single", "cpu": "a CPU", "cores": 2, "python": "3.11.7"},
+        "rows": [{**row, "ratio_to": {"diskcache": ratio, "lmdb": {**ratio, "ratio": 1.94}}}],
+        "facts": [
+            {"name": "kept", "value": 30.0, "bar": 25, "at_most": False, "met": True},
+            {"name": "short", "value": 1.94, "bar": 2, "at_most": False, "met": False},
+        ],
+    }
+    (tmp_path / "results.json").write_text(json.dumps(data))
+    for name in readme.TEXTS:
+        (tmp_path / name).write_text((root / name).read_text())
+    for _ in range(2):  # and again, in the place of those before
+        readme.main([str(tmp_path / "results.json"), str(tmp_path)])
+    for name in readme.TEXTS:
+        text = (tmp_path / name).read_text()
+        assert text.count("| get hit | 16 (15-17) | 1.94 (15-17) |") == 1
+        assert "short 1.94 (≥ 2)" in text
+        assert "kept" not in text
+        assert text.partition(readme.BEGIN)[0] == (root / name).read_text().partition(readme.BEGIN)[0]
+    (tmp_path / "README.md").write_text("no place")
+    with pytest.raises(SystemExit, match="no place for the figures"):
+        readme.main([str(tmp_path / "results.json"), str(tmp_path)])
