@@ -19,6 +19,8 @@ pub mod index;
 pub mod log;
 pub mod mount;
 #[doc(hidden)]
+pub mod mutants;
+#[doc(hidden)]
 pub mod probe;
 mod publish;
 pub mod sync;

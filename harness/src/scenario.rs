@@ -213,6 +213,11 @@ built_in!(
     "partition",
     "slow-drive",
     "mixed",
+    "smb-server-power",
+    "close-errors",
+    "asleep-at-publish",
+    "nap-at-publish",
+    "late-links",
 );
 
 impl Scenario {

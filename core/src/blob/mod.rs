@@ -252,7 +252,7 @@ impl BlobReader {
             }
             other => other.map_err(|e| Error::io("read", &self.path, e))?,
         }
-        if crate::format::wire::checksum(buf, self.seed) == self.sum {
+        if crate::format::wire::is_value(buf, self.seed, self.sum) {
             Ok(())
         } else {
             Err(Error::new(ErrorKind::Damaged, "a value's bytes are damaged in").at(&self.path))

@@ -74,12 +74,13 @@ pub(crate) fn open(
         Tuning::check(name, value)?;
     }
     let _until = (patience == Patience::Bounded).then(|| bounded::until(deadline));
-    let drive = match patience {
-        Patience::Bounded => {
+    let drive = match (&options.drive, patience) {
+        (Some(known), _) => Ok(known.clone()),
+        (None, Patience::Bounded) => {
             let dir = dir.to_owned();
             bounded::call(Arc::clone(&clock), options.timeout, move || mount::detect(&dir))
         }
-        Patience::AsGiven => mount::detect(dir),
+        (None, Patience::AsGiven) => mount::detect(dir),
     };
     let drive = drive.map_err(|e| Error::io("find out what drive holds", dir, e))?;
     let is_shared = drive.kind != Kind::Local || options.profile == Some(ProfileOverride::Shared);

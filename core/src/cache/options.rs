@@ -5,6 +5,7 @@ use crate::chance::{Chance, OsChance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::Codec;
 use crate::format::wire::{Malformed, Reader, Writer};
+use crate::mount;
 use crate::sync::Arc;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct Options {
     pub max_staleness: Option<Duration>,
     /// Takes the drive for something else than what it looks like. A cache that exists keeps its mode.
     pub profile: Option<ProfileOverride>,
+    /// What drive it is, where the caller knows (default: what the kernel says).
+    pub drive: Option<mount::Profile>,
     /// Never writes.
     pub read_only: bool,
     /// Settings to store with the cache (those not named keep what is stored, or the default).
@@ -72,6 +75,7 @@ impl Default for Options {
             durability: Durability::Process,
             max_staleness: None,
             profile: None,
+            drive: None,
             read_only: false,
             settings: Vec::new(),
             delta_entries_max: 16 << 10,

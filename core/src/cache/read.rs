@@ -10,7 +10,7 @@ use crate::clock::Deadline;
 use crate::compaction::FoldFiles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::{Entry, EntryRef, OwnedEntry};
-use crate::format::wire::checksum;
+use crate::format::wire::is_value;
 use crate::format::{Codec, KeyRef, Place, ValueKind};
 use crate::index::{Delta, Layers, Lookup, Row};
 use crate::log::Bytes;
@@ -150,7 +150,7 @@ impl Engine {
 
     #[inline]
     fn checked(&self, meta: crate::format::ValueMeta, bytes: Bytes) -> Result<Value> {
-        if checksum(&bytes, self.marker.seed()) == meta.sum {
+        if is_value(&bytes, self.marker.seed(), meta.sum) {
             Ok(Value::checked(meta, bytes))
         } else {
             Err(Error::new(ErrorKind::Damaged, "a value's bytes are damaged in").at(&self.dir))

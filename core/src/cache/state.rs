@@ -7,7 +7,7 @@ use crate::cache::options::{EvictionPolicy, Setting, Tuning};
 use crate::clock::Clock;
 use crate::error::{Error, Result};
 use crate::format::entry::{EntryRef, OwnedEntry};
-use crate::format::wire::{Malformed, Reader, checksum};
+use crate::format::wire::{Malformed, Reader, checksum, is_value};
 use crate::format::{KeyRef, Record};
 use crate::index::{Delta, Direction, Layers, Levels, Lookup, RunFiles, Span};
 use crate::log::{Commit, Cursor, Replay};
@@ -442,7 +442,7 @@ impl Store for MainStore<'_> {
             return;
         }
         let seed = state.files.seed();
-        let is_right = |bytes: &&[u8]| bytes.len() <= Delta::VALUE_LEN_MAX && checksum(bytes, seed) == entry.entry.value.sum;
+        let is_right = |bytes: &&[u8]| bytes.len() <= Delta::VALUE_LEN_MAX && is_value(bytes, seed, entry.entry.value.sum);
         state.delta.put_with(hash, entry, value.filter(is_right));
     }
 

@@ -12,7 +12,7 @@
 use crate::cache::manifest::FoldRef;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::entry::EntryRef;
-use crate::format::wire::{Malformed, Reader, Writer, checksum};
+use crate::format::wire::{Malformed, Reader, Writer, checksum, is_value};
 use crate::format::{FORMAT_VERSION, Place};
 use crate::log::Bytes;
 use crate::sync::{Mutex, lock};
@@ -198,7 +198,7 @@ impl FoldFile {
         let mut whole = !self.salvaged && self.len == fold.len;
         let lost = self.items(|entry, value| {
             let meta = entry.entry.value;
-            whole &= !matches!(meta.place, Place::Log) || checksum(value, self.seed) == meta.sum;
+            whole &= !matches!(meta.place, Place::Log) || is_value(value, self.seed, meta.sum);
         });
         whole && lost == 0
     }
@@ -243,7 +243,7 @@ impl FoldFile {
                     return None;
                 }
                 let meta = entry.entry.value;
-                if over_network && !is_afresh() && matches!(meta.place, Place::Log) && checksum(value, self.seed) != meta.sum {
+                if over_network && !is_afresh() && matches!(meta.place, Place::Log) && !is_value(value, self.seed, meta.sum) {
                     return None;
                 }
                 take(entry, value);

@@ -4,6 +4,7 @@ mod doctor;
 mod drive;
 mod likeness;
 mod mount;
+mod mutants;
 mod play;
 mod run;
 mod shrink;
@@ -36,6 +37,7 @@ enum Task {
     Explain(shrink::ExplainArgs),
     Roundtrips(trips::TripsArgs),
     Soak(play::SoakArgs),
+    Mutants(mutants::MutantsArgs),
     /// Show scenarios and engines
     List,
     Mount(mount::MountArgs),
@@ -133,6 +135,7 @@ pub fn main() -> ExitCode {
         Task::Explain(args) => args.run(),
         Task::Roundtrips(args) => args.run(),
         Task::Soak(args) => args.run(),
+        Task::Mutants(args) => args.run(),
         Task::List => list(),
         Task::Mount(args) => args.run(),
         Task::Unmount(args) => args.run(),

@@ -4,8 +4,8 @@
 //! * `open` asks the server (close-to-open) and drops cached pages when the change attribute is another than it knew;
 //! * reads are answered from cached pages while the attributes are believed;
 //! * writes stay in the cache until fsync, close, a lock or unlock, a look at the attributes, or the write-back timer.
-//!   One request is written stable; several are written unstable and committed, and sent again when the server's verifier
-//!   shows that it restarted in between;
+//!   One request is written stable (not where a close makes nothing stable: there is no such write there); several are written unstable
+//!   and committed, and sent again when the server's verifier shows that it restarted in between;
 //! * the change attribute after a write of one's own is taken as one's own, so that another host's write in between goes
 //!   unnoticed until the next open (N1);
 //! * a write-back that fails is reported once by the next fsync or close of each descriptor, and the bytes stay
@@ -428,7 +428,7 @@ impl Drive {
         let largest = self.profile.io_bytes;
         let file = self.file(host, ino)?;
         let runs = file.pages.dirty_runs(largest);
-        let stable = stable && runs.len() == 1 && file.uncommitted.is_empty();
+        let stable = stable && runs.len() == 1 && file.uncommitted.is_empty() && self.profile.stable_close;
         let mut done = Flushed::default();
         for (offset, data) in runs {
             let end = offset + data.len() as u64;
@@ -530,6 +530,9 @@ impl Drive {
     /// Write-back failed since this descriptor last asked, the descriptor is dead, or a fault.
     pub fn fsync(&mut self, host: HostId, handle: u64) -> Outcome<()> {
         let ino = self.handle(host, handle)?.ino;
+        if !self.profile.syncs {
+            return Ok(());
+        }
         self.flush(host, ino, true)?;
         Ok(self.tell_error(host, handle)?)
     }
@@ -548,7 +551,7 @@ impl Drive {
         if !open.mode.write {
             return Ok(());
         }
-        self.flush(host, open.ino, true)?;
+        self.flush(host, open.ino, self.profile.stable_close)?;
         Ok(self.tell_error(host, handle)?)
     }
 
@@ -567,7 +570,7 @@ impl Drive {
         }
         let others = self.hosts[host].handles.iter().any(|(&other, it)| other != handle && it.ino == open.ino && it.dead.is_none());
         if !others && open.dead.is_none() {
-            stall_only(self.flush(host, open.ino, true))?;
+            stall_only(self.flush(host, open.ino, self.profile.stable_close))?;
             stall_only(self.call(host, Rpc::Close { ino: open.ino }))?;
             if let Some((dir, name)) = self.hosts[host].silly.get(&open.ino).cloned() {
                 let answer = self.call(host, Rpc::Remove { dir, name: name.clone() });
@@ -643,7 +646,7 @@ impl Drive {
             let path = self.server.path(ino).to_owned();
             self.interrupt(host, Kind::Lock, &path, 0)?;
         }
-        self.flush(host, ino, true)?;
+        self.flush(host, ino, self.profile.stable_close)?;
         let fault = self.meet_on_host(host, Kind::Lock, ino, &[Act::LocalLock]).map(|fired| fired.plan);
         if fault.is_some() || self.local_locks.contains(&host) {
             return self.lock_locally(host, ino, owner, range, kind, fault);
@@ -677,7 +680,7 @@ impl Drive {
     /// A dead descriptor, or a fault.
     pub fn unlock(&mut self, host: HostId, handle: u64, owner: Owner, range: Range) -> Outcome<()> {
         let ino = self.handle(host, handle)?.ino;
-        self.flush(host, ino, true)?;
+        self.flush(host, ino, self.profile.stable_close)?;
         self.hosts[host].locks.unlock(ino, owner, range);
         if self.local_locks.contains(&host) {
             return Ok(());

@@ -355,7 +355,7 @@ impl Drive {
     pub fn link(&mut self, host: HostId, ino: Ino, dir: Ino, name: &str) -> Outcome<Attr> {
         self.walk(host, dir)?;
         // Linux writes a file back before it links it.
-        self.flush(host, ino, true)?;
+        self.flush(host, ino, self.profile.stable_close)?;
         self.give_name(host, dir, name, Rpc::Link { ino, dir, name: name.to_owned() }, |drive, attr| {
             drive.learn(host, attr, true);
         })
@@ -463,7 +463,7 @@ impl Drive {
         let (moved, _) = self.lookup(host, from.0, from.1)?;
         self.walk(host, to.0)?;
         if !moved.dir {
-            self.flush(host, moved.ino, true)?;
+            self.flush(host, moved.ino, self.profile.stable_close)?;
         }
         if let Some(Some(target)) = self.known_name(host, to.0, to.1)
             && target != moved.ino

@@ -16,6 +16,8 @@ pub struct Profile {
     pub title: String,
     /// What it does, in a sentence.
     pub about: String,
+    /// What the kernel calls such a mount.
+    pub fs_type: String,
     /// The letter of its faults' numbers: by it stale answers are counted.
     pub family: char,
     /// Which of the guarantees D O A L X T it gives while nothing fails (see the catalogue of faults).
@@ -30,6 +32,10 @@ pub struct Profile {
     pub listings: bool,
     /// Whether writes wait on the host until fsync, close, a lock, or a timer.
     pub write_behind: bool,
+    /// Whether fsync does anything. (The kernel answers OK for a FUSE program that has none; what it wrote is there once it is closed.)
+    pub syncs: bool,
+    /// Whether what was written is stable once it is closed, locked, linked or renamed, as on NFS. Elsewhere only fsync makes it so.
+    pub stable_close: bool,
     /// How long a file's attributes are believed at first; doubled while they do not change.
     pub attr_min_ms: u64,
     /// How long at most.
@@ -67,6 +73,7 @@ impl Default for Profile {
             name: String::new(),
             title: String::new(),
             about: String::new(),
+            fs_type: "nfs4".to_owned(),
             family: 'N',
             keeps: "DOAL".to_owned(),
             errors: Vec::new(),
@@ -74,6 +81,8 @@ impl Default for Profile {
             names: true,
             listings: true,
             write_behind: true,
+            syncs: true,
+            stable_close: true,
             attr_min_ms: 3_000,
             attr_max_ms: 60_000,
             dir_min_ms: 30_000,
@@ -98,7 +107,7 @@ macro_rules! built_in {
     };
 }
 
-built_in!("local", "nfs3", "nfs4", "smb3", "sftp", "gluster", "object", "sync");
+built_in!("local", "nfs3", "nfs4", "smb3", "sftp", "gluster", "fuse", "object", "sync");
 
 impl Profile {
     /// A Linux NFSv4.2 client with default mount options, without delegations.

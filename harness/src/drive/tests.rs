@@ -406,6 +406,43 @@ fn u7_a_cut_host_waits_and_loses_nothing() {
     assert_eq!(get(&b, "f"), Err(Errno::ETIMEDOUT), "for ever is too long");
 }
 
+/// What the server still has of a file that was written and closed, and perhaps synced before, after it lost power.
+fn left_after_a_power_cut(profile: &str, synced: bool) -> Vec<u8> {
+    let (_, a, b) = drive_of(Profile::named(profile).unwrap(), 7);
+    let fd = a.open("f", rw(), 0o644).unwrap();
+    a.write_at(fd, 0, b"data").unwrap();
+    if synced {
+        a.fsync(fd).unwrap();
+    }
+    a.close(fd).unwrap();
+    a.link("f", "g").unwrap();
+    a.drive().restart(Loss::All);
+    get(&b, "g").unwrap()
+}
+
+#[test]
+fn a_close_makes_stable_on_nfs_and_elsewhere_only_fsync_does() {
+    for profile in ["nfs3", "nfs4", "fuse"] {
+        assert_eq!(left_after_a_power_cut(profile, false), b"data", "{profile}");
+    }
+    for profile in ["local", "smb3", "sftp", "gluster"] {
+        assert_eq!(left_after_a_power_cut(profile, false), b"", "{profile}");
+        assert_eq!(left_after_a_power_cut(profile, true), b"data", "{profile}");
+    }
+}
+
+#[test]
+fn where_there_is_no_fsync_only_close_says_that_a_write_failed() {
+    let (drive, a, b) = drive_of(Profile::named("fuse").unwrap(), 7);
+    drive.lock().unwrap().add_fault(fault("N14")).unwrap();
+    let fd = a.open("f", rw(), 0o644).unwrap();
+    a.write_at(fd, 0, b"data").unwrap();
+    assert_eq!(a.fsync(fd), Ok(()), "as the kernel answers for a program that has none");
+    assert_eq!(get(&b, "f").unwrap(), b"", "nothing has left the host");
+    assert_eq!(a.close(fd), Err(Errno::EIO));
+    assert_eq!(get(&b, "f").unwrap(), b"");
+}
+
 #[test]
 fn u10_a_refused_change_changes_nothing() {
     let (a, b) = nfs();

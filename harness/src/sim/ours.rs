@@ -9,13 +9,14 @@ use std::time::Duration;
 use diskcache_core::chance::SeededChance;
 use diskcache_core::clock::Clock;
 use diskcache_core::format::Number;
+use diskcache_core::mount;
 use diskcache_core::{Cache, Error, ErrorKind, KeyRef, Options, ProfileOverride, Put, Setting};
 
 use super::sched::{Sched, Task};
 use super::vfs::{Gate, SimVfs};
 use super::watch::{Watch, Watched};
 use crate::drive::rng::Rng;
-use crate::drive::{Drive, DriveHandle};
+use crate::drive::{Drive, DriveHandle, Profile};
 use crate::history::{Answer, KILLED, Op, Outcome, Read};
 use crate::scenario::Scenario;
 
@@ -86,12 +87,20 @@ impl Clock for ProcessClock {
     }
 }
 
+/// What the engine makes of such a mount.
+fn judged(drive: &Profile) -> mount::Profile {
+    let line = format!("1 0 0:1 / / rw - {} drive rw", drive.fs_type);
+    // An override is an environment variable's, and none is asked for.
+    mount::detect_in(&line, Path::new(ROOM), None, None, None).expect("a mount is judged by its line")
+}
+
 fn options(scenario: &Scenario, chance: SeededChance, read_only: bool) -> Options {
     let setting = |name: &str, value| (name.to_owned(), value);
     let tuning = &scenario.tuning;
     Options {
         timeout: Duration::from_millis(tuning.timeout_ms),
         profile: Some(ProfileOverride::Shared),
+        drive: Some(judged(&scenario.drive_profile().unwrap_or_default())),
         settings: if read_only {
             Vec::new()
         } else {

@@ -7,6 +7,7 @@
 
 use super::SharedLog;
 use super::retry::is_gone;
+use crate::mutants::{self, Mutant};
 use crate::sync::lock;
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -77,7 +78,8 @@ impl SharedLog {
     }
 
     fn collect_ripe(&self, state: &mut Collecting, now: Duration, names_max: usize) -> usize {
-        let ripe = state.ripe(now, self.options.grace);
+        let grace = if mutants::is(Mutant::CollectWithoutGrace) { Duration::ZERO } else { self.options.grace };
+        let ripe = state.ripe(now, grace);
         if state.names.is_empty() && state.listed < ripe {
             let Ok(names) = self.vfs.read_dir(&self.log_dir()) else { return 0 };
             let mut names: Vec<u64> = names.iter().filter_map(|name| super::number_of(name)).filter(|&n| n + 1 < ripe).collect();

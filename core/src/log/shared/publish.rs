@@ -8,9 +8,11 @@ use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::CommitHeader;
 use crate::log::{Cursor, Progress, Proposal, Published, Replay};
+use crate::mutants::{self, Mutant};
 use crate::sync::Arc;
 use crate::vfs::{self, OpenMode};
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// Races that are lost in a row before looking how far the log has got, and then between looks. Not at each: who is one commit
@@ -47,6 +49,14 @@ struct Attempt<'a> {
     proposal: Proposal<'a>,
     staged: Staged,
     nonces: Vec<u128>,
+}
+
+impl Attempt<'_> {
+    /// Goes on with another file as if there had been none before.
+    fn forget(&mut self, staged: Staged) {
+        self.nonces = vec![staged.nonce];
+        self.staged = staged;
+    }
 }
 
 impl SharedLog {
@@ -121,11 +131,12 @@ impl SharedLog {
         }
         loop {
             // The commit point: once this name is given, the commit is in the log, whatever the answer says.
-            let Err(e) = self.vfs.link(&attempt.staged.path, &target) else { return Ok(Claim::Won(free_at)) };
+            let Err(e) = self.name(&attempt.staged.path, &target) else { return Ok(Claim::Won(free_at)) };
             match self.owner(n, &attempt.nonces, deadline).map_err(|e| unknown(n, e))? {
                 Owner::Ours => return Ok(Claim::Won(free_at)),
                 Owner::Others(bytes) => return Ok(Claim::Lost(bytes)),
                 Owner::OthersDamaged(why) => return Ok(Claim::LostToDamage(why)),
+                Owner::Unclear if mutants::is(Mutant::RetryBeforeSettling) => attempt.forget(self.stage(&attempt.proposal, deadline)?),
                 Owner::Unclear => {}
                 Owner::Unreadable(why) => {
                     // Nobody's next write shall end here again: it is said in the log first that this commit cannot be read.
@@ -142,6 +153,10 @@ impl SharedLog {
                 missing = 0;
             }
         }
+    }
+
+    fn name(&self, staged: &Path, target: &Path) -> io::Result<()> {
+        if mutants::is(Mutant::PublishByRename) { self.vfs.rename(staged, target) } else { self.vfs.link(staged, target) }
     }
 
     /// Stages another file for the same number. At most one of the files can get it, and whichever does is ours.
@@ -187,12 +202,12 @@ impl SharedLog {
     fn acknowledge(&self, cursor: Cursor, free_at: Duration, quiet: bool, deadline: Deadline) -> Result<()> {
         let n = cursor.position;
         let fresh = self.view().was_unpublished(n, self.options.grace / 100, self.clock.boot());
-        if !fresh && !self.follows(cursor, deadline)? {
+        if !fresh && !mutants::is(Mutant::SkipPredecessor) && !self.follows(cursor, deadline)? {
             self.lose(n);
             return Err(Error::new(ErrorKind::OutcomeUnknown, "the view of the log was too old"));
         }
         self.sync_log_names(deadline)?;
-        if !quiet {
+        if !quiet && !mutants::is(Mutant::AckBeforeRing) {
             self.ring(n, deadline)?;
         }
         let mut view = self.view();

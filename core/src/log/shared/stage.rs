@@ -13,6 +13,7 @@ use crate::clock::Deadline;
 use crate::error::Result;
 use crate::format::{BodyBuilder, CommitTerms, encode_commit};
 use crate::log::Proposal;
+use crate::mutants::{self, Mutant};
 use crate::sync::{Arc, lock};
 use crate::vfs::OpenMode;
 use std::collections::VecDeque;
@@ -71,11 +72,13 @@ impl SharedLog {
         // Its name is like no other, so it need not be created exclusively.
         let file = self.vfs.open(path, OpenMode::CreateWrite)?;
         file.write_all_at(bytes, 0)?;
-        file.sync()?;
+        if !mutants::is(Mutant::SkipFsync) {
+            file.sync().or_else(|e| if mutants::is(Mutant::RetryFailedFsync) { file.sync() } else { Err(e) })?;
+        }
         if self.options.defuse_leases && file.try_lock().unwrap_or(false) {
             file.unlock().ok();
         }
-        file.close()
+        file.close().or_else(|e| if mutants::is(Mutant::IgnoreCloseError) { Ok(()) } else { Err(e) })
     }
 
     /// Gives the empty commit its name 0, unless it is there.

@@ -259,7 +259,7 @@ impl Drive {
         if let Some(ino) = self.subject_of(rpc) {
             for other in (0..self.hosts.len()).filter(|&other| other != host) {
                 // A host that cannot write back now loses its lease all the same.
-                let _ = self.flush(other, ino, true);
+                let _ = self.flush(other, ino, self.profile.stable_close);
                 if let Some(file) = self.hosts[other].files.get_mut(&ino) {
                     file.forget();
                 }
