@@ -199,7 +199,7 @@ const KEY_LEN_MAX: usize = diskcache_core::format::KEY_LEN_MAX;
 fn long_key(n: u32) -> Vec<u8> {
     let mut key = vec![b'k'; if n == 0 { KEY_LEN_MAX } else { 5 << 20 }];
     let end = key.len() - 4;
-    key[end..].copy_from_slice(&n.to_be_bytes());
+    key[end..].copy_from_slice(&n.to_le_bytes());
     key
 }
 
