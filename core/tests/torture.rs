@@ -6,7 +6,7 @@
 //!
 //! `DISKCACHE_TORTURE_KILLS` says how many are killed, `DISKCACHE_TORTURE_SEED` which and what they do, and
 //! `DISKCACHE_TORTURE_WAIT_MS` how long one call may take (default 2000, for the machine may be busy; in shared mode, where others wait for
-//! the hold of a dead transaction until it runs out after 5 s, 10000).
+//! the hold of a dead transaction until it runs out after 5 s, 15000: who takes the next hold then may be killed, too, and who waits meets both).
 #![expect(clippy::unwrap_used, reason = "a test: its helpers panic")]
 
 use diskcache_core::clock::{Clock, OsClock};
@@ -251,7 +251,7 @@ fn torture(test: &str, mode: ProfileOverride, kills: u64) {
             let id = worker.id;
             let ledger = worker.kill();
             let mut ledger = ledger.lock().unwrap();
-            let limit = number_of("DISKCACHE_TORTURE_WAIT_MS").unwrap_or(if shared { 10_000 } else { 2_000 });
+            let limit = number_of("DISKCACHE_TORTURE_WAIT_MS").unwrap_or(if shared { 15_000 } else { 2_000 });
             assert!(ledger.noise.is_empty(), "{at}: worker {id} says {:?}", ledger.noise);
             assert!(ledger.slowest <= limit, "{at}: worker {id} waited {} ms for the dead", ledger.slowest);
             println!("worker {id}: {} acknowledged, the slowest in {} ms", ledger.acknowledged, ledger.slowest);

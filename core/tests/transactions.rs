@@ -1,7 +1,7 @@
 //! What a transaction did in passing: blobs of what it removed, its own entries that it removed again, other hosts' holds.
 #![expect(clippy::unwrap_used, reason = "a test: its helpers panic")]
 
-use diskcache_core::clock::ManualClock;
+use diskcache_core::clock::{Clock, ManualClock};
 use diskcache_core::vfs::mem::MemVfs;
 use diskcache_core::{Cache, KeyRef, Options, ProfileOverride, Put};
 use std::path::Path;
@@ -53,6 +53,41 @@ fn what_a_transaction_stored_and_removed_again_is_not_there_after_it() {
         cache.transact_commit().unwrap();
         assert_eq!(open().len().unwrap(), 0);
     });
+}
+
+/// The hold of a killed host was counted anew by whoever replayed it again, or for the first time, though others had written since: waits for
+/// one dead host added up.
+#[test]
+fn a_hold_that_somebody_has_waited_for_is_waited_for_by_nobody_again() {
+    let (vfs, clock) = (MemVfs::new(), ManualClock::default());
+    let options = Options { profile: Some(ProfileOverride::Shared), delta_entries_max: 4, ..Options::default() };
+    let open = || Cache::open_on(Arc::new(vfs.process()), Arc::new(clock.clone()), Path::new("/cache"), options.clone(), 7).unwrap();
+    let (dead, first, second) = (open(), open(), open());
+    dead.transact_begin(None).unwrap();
+    std::mem::forget(dead); // killed: nothing of it is released
+    let waited = |cache: &Cache, key: &str| {
+        let began = clock.boot();
+        cache.set(KeyRef::text(key), Put::text("v")).unwrap();
+        clock.boot() - began
+    };
+    let (least, most) = (Duration::from_millis(4900), Duration::from_millis(5100));
+    let once = waited(&first, "a");
+    assert!((least..most).contains(&once), "{once:?}");
+    let moment = Duration::from_millis(100);
+    assert!(waited(&second, "b") < moment, "somebody wrote behind the hold: it has run out");
+    assert!(waited(&open(), "c") < moment, "a newcomer replays it, and what came behind it");
+    for key in ["d", "e", "f", "g", "h", "i"] {
+        assert!(waited(&first, key) < moment, "checkpoints replay it again");
+    }
+    // Two at once: the second one waits for what the first one takes, and no longer.
+    let dead = open();
+    dead.transact_begin(None).unwrap();
+    std::mem::forget(dead);
+    let began = clock.boot();
+    first.transact_begin(None).unwrap();
+    first.transact_commit().unwrap();
+    second.set(KeyRef::text("z"), Put::text("v")).unwrap();
+    assert!((least..most).contains(&(clock.boot() - began)));
 }
 
 #[test]

@@ -311,8 +311,9 @@ impl Engine {
         }
     }
 
-    pub(crate) fn install(&self, state: State, cursor: Cursor) {
+    pub(crate) fn install(&self, mut state: State, cursor: Cursor) {
         let mut current = write(&self.state);
+        state.inherit_hold(&current);
         *current = state;
         self.replayed.reached(cursor.position);
     }

@@ -75,7 +75,7 @@ impl Replay for Rebuilding<'_> {
     fn commit(&mut self, commit: &Commit<'_>) {
         if self.failed.is_none() {
             self.state.replay(commit, self.clock);
-            if self.state.delta.len() >= RUN_ENTRIES {
+            if self.state.delta.weight() >= RUN_ENTRIES {
                 self.failed = self.engine.flush_into(&mut self.state).err();
             }
         }

@@ -22,6 +22,9 @@ const HOLD_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hold {
     pub(crate) owner: u128,
+    /// The position of the commit that asked for it. It is over with the next commit, whosever that is: the transaction counts right behind it
+    /// or nowhere.
+    pub(crate) at: u64,
     /// By this host's boot clock.
     pub(crate) until: Duration,
 }
@@ -223,9 +226,7 @@ impl State {
             }
             Record::Hold { owner, ms } => {
                 let span = Duration::from_millis(u64::from(*ms)).min(HOLD_MAX);
-                if self.hold.is_none_or(|hold| hold.owner == *owner || hold.until <= clock.boot()) {
-                    self.hold = Some(Hold { owner: *owner, until: clock.boot() + span });
-                }
+                self.hold = Some(Hold { owner: *owner, at: commit.position, until: clock.boot() + span });
                 Outcome::Done
             }
             Record::Release { owner } => {
@@ -272,13 +273,22 @@ impl State {
 
     /// Takes over what only the state before this one knows.
     pub(crate) fn inherit(&mut self, before: &Self) {
-        self.hold = before.hold.or(self.hold);
+        self.inherit_hold(before);
         self.last_era.clone_from(&before.era);
         self.last_folds.clone_from(&before.checkpoint_folds);
         self.last_covered = before.covered;
         self.epoch = before.epoch + 1;
         self.damaged_commits = before.damaged_commits;
         self.damaged_lookups = before.damaged_lookups;
+    }
+
+    /// Waits for a transaction no longer than the state before this one did: a commit that is replayed again asks for nothing anew.
+    pub(crate) fn inherit_hold(&mut self, before: &Self) {
+        if let (Some(hold), Some(known)) = (&mut self.hold, before.hold)
+            && hold.at == known.at
+        {
+            hold.until = hold.until.min(known.until);
+        }
     }
 
     /// Puts a fold in place of what it covers, unless another fold of the same part came first.
@@ -309,6 +319,7 @@ impl State {
     /// Applies a commit.
     pub(crate) fn replay(&mut self, commit: &Commit<'_>, clock: &dyn Clock) -> Applied {
         let mut applied = Applied { void: !commit.counts(), ..Applied::default() };
+        self.hold = None;
         if !applied.void {
             applied.outcomes.reserve_exact(commit.body.count() as usize);
             for (record, offset) in commit.body.records() {
@@ -329,6 +340,7 @@ impl State {
         if !self.files.are_mapped() {
             self.doubt = Some(position);
         }
+        self.hold = None;
         self.damaged_commits += 1;
         self.counters.damaged += 1;
         self.position = next;
