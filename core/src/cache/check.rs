@@ -58,9 +58,9 @@ impl Engine {
     fn check_markers(&self, fix: bool, report: &mut Report) -> Result<()> {
         for name in MARKERS {
             let path = self.dir.join(name);
-            if read_marker_of(&*self.vfs, &path) != Some(self.marker) {
+            if read_marker_of(&*self.vfs, &*self.clock, &path) != Some(self.marker) {
                 if fix {
-                    rewrite_marker(&*self.vfs, &*self.options.chance, &self.dir, name, &self.marker)?;
+                    rewrite_marker(&*self.vfs, &*self.clock, &*self.options.chance, &self.dir, name, &self.marker)?;
                 }
                 report.add(ProblemKind::Marker, path, "the file that says what the cache is was damaged or missing", fix);
             }

@@ -22,16 +22,20 @@ use crate::log::{Cursor, Log};
 use crate::mount::{self, Kind, Profile};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock, read};
 use crate::vfs::bounded::{self, BoundedVfs};
-use crate::vfs::{OpenMode, Vfs};
+use crate::vfs::{InTurns, OpenMode, Vfs};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The marker and its copy: either says what the directory is.
 pub(crate) const MARKERS: [&str; 2] = ["CACHE", "CACHE.copy"];
 /// Everything that a cache keeps in its directory.
 pub(crate) const NAMES: [&str; 10] = ["CACHE", "CACHE.copy", "tail", "maintain", "seg", "run", "fold", "blob", "stage", "log"];
 const BELL: &str = "bell";
+/// How long a marker is tried that may be open under its other name: a closed file stays open for a second on SMB drives.
+const OTHER_NAME_PATIENCE: Duration = Duration::from_secs(3);
+const OTHER_NAME_PAUSE: Duration = Duration::from_millis(20);
 
 /// Bits of an address that make a usage bucket: 1 MiB of a local log, 64 commits of a shared one.
 const fn bucket_bits(mode: Mode) -> u32 {
@@ -83,6 +87,7 @@ pub(crate) fn open(
         (None, Patience::AsGiven) => mount::detect(dir),
     };
     let drive = drive.map_err(|e| Error::io("find out what drive holds", dir, e))?;
+    let unbounded = if drive.has_leases() { Arc::new(InTurns::new(unbounded, Arc::clone(&clock), dir)) } else { unbounded };
     let is_shared = drive.kind != Kind::Local || options.profile == Some(ProfileOverride::Shared);
     let is_bounded = patience == Patience::Bounded && is_shared;
     let vfs: Arc<dyn Vfs> = if is_bounded {
@@ -90,7 +95,7 @@ pub(crate) fn open(
     } else {
         Arc::clone(&unbounded)
     };
-    let marker = match read_marker(&*vfs, dir)? {
+    let marker = match read_marker(&*vfs, &*clock, dir)? {
         Some(marker) => marker,
         None => create(&vfs, &clock, dir, &options, &drive, deadline)?,
     };
@@ -102,21 +107,15 @@ pub(crate) fn open(
 }
 
 /// Reads `CACHE`, or its copy where it is damaged or missing. `None`: there is no cache yet, and one may be made.
-pub(crate) fn read_marker(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Marker>> {
+pub(crate) fn read_marker(vfs: &dyn Vfs, clock: &dyn Clock, dir: &Path) -> Result<Option<Marker>> {
     let (mut damage, mut newer) = (None, None);
     for name in MARKERS {
         let path = dir.join(name);
-        let mut bytes = vec![0; MARKER_LEN];
-        let read = vfs.open(&path, OpenMode::Read).and_then(|file| {
-            let n = file.read_at(&mut bytes, 0)?;
-            bytes.truncate(n);
-            Ok(())
-        });
-        match read {
-            Ok(()) => {}
+        let bytes = match read_start(vfs, clock, &path) {
+            Ok(bytes) => bytes,
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => continue,
             Err(e) => return Err(Error::io("read", &path, e)),
-        }
+        };
         match Marker::parse(&bytes) {
             Ok(marker) => return Ok(Some(marker)),
             // Only if the other one does not say otherwise: it may be damage.
@@ -134,6 +133,26 @@ pub(crate) fn read_marker(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Marker>> {
         );
     }
     refuse_foreign_folder(vfs, dir).map(|()| None)
+}
+
+/// Reads what should be a marker. A CIFS client answers EINVAL where it has the file open by its other name, as long as it puts off closing
+/// that (older caches have one file under both names).
+fn read_start(vfs: &dyn Vfs, clock: &dyn Clock, path: &Path) -> io::Result<Vec<u8>> {
+    let patience = Deadline::after(clock, OTHER_NAME_PATIENCE);
+    loop {
+        let mut bytes = vec![0; MARKER_LEN];
+        let read = vfs.open(path, OpenMode::Read).and_then(|file| {
+            file.close_promptly();
+            file.read_at(&mut bytes, 0)
+        });
+        match read {
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput && !patience.passed(clock) => clock.sleep(OTHER_NAME_PAUSE),
+            read => {
+                bytes.truncate(read?);
+                return Ok(bytes);
+            }
+        }
+    }
 }
 
 /// Refuses a directory with something else in it: a cache is made in an empty or a new one.
@@ -190,9 +209,10 @@ fn create(
             SharedLog::create(Arc::clone(vfs), Arc::clone(clock), dir, marker, options, deadline)?;
         }
     }
-    publish_marker(&**vfs, dir, &marker)?;
+    publish_marker(&**vfs, &**clock, &*options.chance, dir, &marker)?;
     // Whoever was first has named the cache; everybody reads what is there.
-    read_marker(&**vfs, dir)?.ok_or_else(|| Error::new(ErrorKind::Io, "the drive does not show the cache that was just made in").at(dir))
+    read_marker(&**vfs, &**clock, dir)?
+        .ok_or_else(|| Error::new(ErrorKind::Io, "the drive does not show the cache that was just made in").at(dir))
 }
 
 fn shared_options(options: &Options, drive: &Profile) -> SharedOptions {
@@ -203,7 +223,6 @@ fn shared_options(options: &Options, drive: &Profile) -> SharedOptions {
         chance: Arc::clone(&options.chance),
         // A local disk (tests, one host) needs its directories synced; on a network drive the server sees to names.
         sync_names: drive.kind == Kind::Local,
-        defuse_leases: drive.name == "cifs" || drive.name == "smb3",
         ..SharedOptions::default()
     }
 }
@@ -233,43 +252,47 @@ fn sync_parent(vfs: &dyn Vfs, dir: &Path) {
     }
 }
 
-fn publish_marker(vfs: &dyn Vfs, dir: &Path, marker: &Marker) -> Result<()> {
-    let staged = dir.join(format!("CACHE.{:032x}", marker.id));
-    crate::compaction::fold::write_new(vfs, dir, &staged, &marker.encode())?;
-    // The copy is linked second: only the first name decides which of two new caches counts.
-    let first = vfs.link(&staged, &dir.join(MARKERS[0]));
-    if read_marker_of(vfs, &dir.join(MARKERS[0])) == Some(*marker) {
-        // A copy that cannot be made is missing, no more: the marker itself is there.
-        vfs.link(&staged, &dir.join(MARKERS[1])).or(Ok::<(), io::Error>(())).map_err(|e| Error::io("link", dir, e))?;
-    } else if let Err(e) = first
-        && e.kind() != io::ErrorKind::AlreadyExists
-        && read_marker_of(vfs, &dir.join(MARKERS[0])).is_none()
-    {
-        return Err(Error::io("name the new cache in", dir, e));
+fn publish_marker(vfs: &dyn Vfs, clock: &dyn Clock, chance: &dyn Chance, dir: &Path, marker: &Marker) -> Result<()> {
+    let first = name_marker(vfs, chance, dir, MARKERS[0], marker, false)?;
+    match read_marker_of(vfs, clock, &dir.join(MARKERS[0])) {
+        // The copy is made second: only the first name decides which of two new caches counts. One that cannot be made is missing, no more.
+        Some(there) if there == *marker => drop(name_marker(vfs, chance, dir, MARKERS[1], marker, false)),
+        None if first.as_ref().is_err_and(|e| e.kind() != io::ErrorKind::AlreadyExists) => {
+            return first.map_err(|e| Error::io("name the new cache in", dir, e));
+        }
+        _ => {}
     }
-    vfs.unlink(&staged).or(Ok::<(), io::Error>(())).map_err(|e| Error::io("tidy", dir, e))?;
     vfs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
+}
+
+/// Writes a marker and gives it a name; returns what the drive said to that. Each name has a file of its own: what damages one leaves the
+/// other.
+fn name_marker(vfs: &dyn Vfs, chance: &dyn Chance, dir: &Path, name: &str, marker: &Marker, replaces: bool) -> Result<io::Result<()>> {
+    let (staged, path) = (dir.join(format!("CACHE.{:032x}", chance::wide(chance)?)), dir.join(name));
+    crate::compaction::fold::write_new(vfs, dir, &staged, &marker.encode())?;
+    if replaces
+        && let Err(e) = vfs.unlink(&path)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(Error::io("remove", &path, e));
+    }
+    let linked = vfs.link(&staged, &path);
+    // A staged marker that stays is one that nobody reads.
+    drop(vfs.unlink(&staged));
+    Ok(linked)
 }
 
 /// Puts a whole marker in the place of a damaged or missing one. The other one tells everybody meanwhile what the cache is.
-pub(crate) fn rewrite_marker(vfs: &dyn Vfs, chance: &dyn Chance, dir: &Path, name: &str, marker: &Marker) -> Result<()> {
-    let (staged, path) = (dir.join(format!("CACHE.{:032x}", chance::wide(chance)?)), dir.join(name));
-    crate::compaction::fold::write_new(vfs, dir, &staged, &marker.encode())?;
-    match vfs.unlink(&path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &path, e)),
-        _ => {}
-    }
-    let linked = vfs.link(&staged, &path);
-    vfs.unlink(&staged).or(Ok::<(), io::Error>(())).map_err(|e| Error::io("tidy", dir, e))?;
-    if read_marker_of(vfs, &path) != Some(*marker) {
-        return linked.map_err(|e| Error::io("name", &path, e));
+pub(crate) fn rewrite_marker(vfs: &dyn Vfs, clock: &dyn Clock, chance: &dyn Chance, dir: &Path, name: &str, marker: &Marker) -> Result<()> {
+    let (path, named) = (dir.join(name), name_marker(vfs, chance, dir, name, marker, true)?);
+    if read_marker_of(vfs, clock, &path) != Some(*marker) {
+        return named.map_err(|e| Error::io("name", &path, e));
     }
     vfs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
 }
 
-pub(crate) fn read_marker_of(vfs: &dyn Vfs, path: &Path) -> Option<Marker> {
-    let mut bytes = [0; MARKER_LEN];
-    vfs.open(path, OpenMode::Read).ok()?.read_exact_at(&mut bytes, 0).ok()?;
+pub(crate) fn read_marker_of(vfs: &dyn Vfs, clock: &dyn Clock, path: &Path) -> Option<Marker> {
+    let bytes = read_start(vfs, clock, path).ok()?;
     Marker::parse(&bytes).ok()
 }
 
@@ -371,4 +394,48 @@ fn store_settings(engine: &Engine, deadline: Deadline) -> Result<()> {
         return Ok(());
     }
     engine.commit(&body, deadline).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chance::OsChance;
+    use crate::clock::ManualClock;
+    use crate::vfs::MemVfs;
+    use crate::vfs::mem::{Effect, Fault, Step};
+
+    const MARKER: Marker = Marker { mode: Mode::Shared, id: 7, created: 1.0 };
+
+    /// The copy was a second name of the marker's file once: what damaged the one damaged the other, and a CIFS client cannot open a
+    /// file by one name while it has it open by another.
+    #[test]
+    fn the_marker_and_its_copy_are_two_files() {
+        let (vfs, dir) = (MemVfs::new(), Path::new("/"));
+        publish_marker(&vfs, &ManualClock::default(), &OsChance, dir, &MARKER).unwrap();
+        let stat = |name: &str| vfs.stat(&dir.join(name)).unwrap();
+        assert_eq!(MARKERS.map(|name| stat(name).links), [1, 1]);
+        assert_ne!(stat(MARKERS[0]).inode, stat(MARKERS[1]).inode);
+        assert_eq!(vfs.read_dir(dir).unwrap().len(), 2, "nothing staged stays");
+        // Whoever comes second takes what is there, and adds nothing.
+        publish_marker(&vfs, &ManualClock::default(), &OsChance, dir, &Marker { id: 8, ..MARKER }).unwrap();
+        assert_eq!(read_marker(&vfs, &ManualClock::default(), dir).unwrap(), Some(MARKER));
+        assert_eq!(vfs.read_dir(dir).unwrap().len(), 2);
+    }
+
+    /// `check` said "damaged or missing" of a marker that this host had open by its other name.
+    #[test]
+    fn a_marker_that_is_still_open_by_its_other_name_is_waited_for_and_not_for_ever() {
+        let (vfs, clock, path) = (MemVfs::new(), ManualClock::default(), Path::new("/CACHE"));
+        publish_marker(&vfs, &clock, &OsChance, Path::new("/"), &MARKER).unwrap();
+        let mut fault = Fault { step: Step::Open, nth: 1, lasting: false, errno: libc::EINVAL, effect: Effect::None };
+        for _ in 0..10 {
+            vfs.fail(fault);
+            fault.nth += 1;
+        }
+        assert_eq!(read_marker_of(&vfs, &clock, path), Some(MARKER));
+        assert!(clock.boot() >= OTHER_NAME_PAUSE * 10);
+        vfs.fail(Fault { nth: 1, lasting: true, ..fault });
+        assert_eq!(read_marker_of(&vfs, &clock, path), None);
+        assert!(clock.boot() < OTHER_NAME_PATIENCE * 2);
+    }
 }

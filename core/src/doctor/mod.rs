@@ -158,6 +158,12 @@ impl Examination {
             let found = "byte-range locks are not sent to the server (`nobrl`); this cache needs none, SQLite and others do";
             self.add(Severity::Note, "locks", found, "for other programs on this share: mount without `nobrl`");
         }
+        if self.profile.has_leases() && !self.options.iter().any(|option| option == "nolease") {
+            let found =
+                "this client takes a lease on each file that it opens, and other hosts that open the file wait until it is given back";
+            let advice = "where several hosts write at once: mount with `nolease` (a Samba server may let a host wait 5 to 9 s for a lease at times)";
+            self.add(Severity::Note, "leases", found, advice);
+        }
         if self.profile.read_only {
             self.add(Severity::Warning, "mount", "mounted read-only: caches here can be read only", "mount it `rw` to write");
         }

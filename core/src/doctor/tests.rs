@@ -46,6 +46,10 @@ fn each_weakness_has_an_advice_and_the_worst_comes_first() {
     assert_eq!(found.verdict(), Verdict::Weakened);
     assert!(found.findings.iter().filter(|it| it.severity == Severity::Warning).all(|it| it.advice.starts_with("mount ")), "{found}");
     assert_eq!(severity(&found, "locks"), Some(Severity::Note));
+    assert_eq!(severity(&found, "leases"), None);
+    found.profile.name = "cifs".to_owned();
+    found.look_at_type();
+    assert!(found.findings.iter().any(|it| it.what == "leases" && it.advice.contains("`nolease`")), "{found}");
     found.profile.kind = Kind::ObjectMount;
     found.look_at_type();
     assert_eq!(found.verdict(), Verdict::OneHost);

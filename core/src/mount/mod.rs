@@ -59,6 +59,12 @@ pub struct Profile {
 }
 
 impl Profile {
+    /// Whether this host's client takes leases on files that it opens, which others must wait for (SMB; see [`crate::vfs::InTurns`]).
+    #[must_use]
+    pub fn has_leases(&self) -> bool {
+        self.kind == Kind::Shared && matches!(self.name.as_str(), "cifs" | "smb3" | "smbfs")
+    }
+
     /// Takes in what was tried: a network drive without a sound `link` is only good for one writer.
     #[must_use]
     pub fn with_probe(mut self, probe: &Probe) -> Self {

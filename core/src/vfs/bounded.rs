@@ -309,6 +309,14 @@ impl VfsFile for BoundedFile {
         self.call(|file| file.unlock())
     }
 
+    fn close_promptly(&self) {
+        // A hint.
+        drop(self.call(|file| {
+            file.close_promptly();
+            Ok(())
+        }));
+    }
+
     fn map(&self, len: usize, writable: bool) -> io::Result<Arc<Map>> {
         self.call(move |file| file.map(len, writable))
     }

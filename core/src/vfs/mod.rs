@@ -5,12 +5,14 @@
 
 pub mod afresh;
 pub mod bounded;
+pub mod in_turns;
 pub mod map;
 pub mod mem;
 pub mod os;
 
 pub use afresh::{afresh, is_afresh};
 pub use bounded::BoundedVfs;
+pub use in_turns::InTurns;
 pub use map::{Map, MapOwner};
 pub use mem::MemVfs;
 pub use os::OsVfs;
@@ -109,6 +111,10 @@ pub trait VfsFile: Debug + Send + Sync {
     fn lock(&self) -> io::Result<()>;
     /// Gives the lock back.
     fn unlock(&self) -> io::Result<()>;
+    /// Asks this host's client to hand the file back to the server as soon as it is closed, by everybody who has it open here. A CIFS client
+    /// else keeps it open for a second more, with a lease that others who open the file must wait for, and opening the same file by
+    /// another name fails meanwhile. A hint: it cannot fail, and does nothing on other drives.
+    fn close_promptly(&self) {}
     /// Maps the first `len` bytes, shared. The file must be at least that long (checked), and local.
     fn map(&self, len: usize, writable: bool) -> io::Result<Arc<Map>>;
     /// Returns the open descriptor's number, for [`crate::fork::close_in_child`], or `None` if there is none.

@@ -66,7 +66,10 @@ impl SharedLog {
         {
             return Ok(Arc::clone(file));
         }
-        kept.0 = None;
+        if again {
+            kept.0 = None;
+        }
+        // An old one is closed after: whoever opens the bell while nobody has it open gets an SMB lease that the next host has to wait for.
         let file = self.open_bell()?;
         kept.0 = Some((Arc::clone(&file), now));
         Ok(file)

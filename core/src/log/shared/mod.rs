@@ -66,9 +66,6 @@ pub struct SharedOptions {
     pub recent_bytes: usize,
     /// Whether a name needs its directory synced to be durable (local disks; on network drives the server sees to it).
     pub sync_names: bool,
-    /// Whether to lock and unlock a staged file before closing it: a CIFS client then really closes it, and its other name can be
-    /// opened at once.
-    pub defuse_leases: bool,
     /// Where the nonces come from; every staged file needs one that no other file has.
     pub chance: Arc<dyn Chance>,
 }
@@ -83,7 +80,6 @@ impl Default for SharedOptions {
             readers: 8,
             recent_bytes: 8 << 20,
             sync_names: false,
-            defuse_leases: false,
             chance: Arc::new(OsChance),
         }
     }

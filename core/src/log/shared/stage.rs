@@ -75,9 +75,6 @@ impl SharedLog {
         if !mutants::is(Mutant::SkipFsync) {
             file.sync().or_else(|e| if mutants::is(Mutant::RetryFailedFsync) { file.sync() } else { Err(e) })?;
         }
-        if self.options.defuse_leases && file.try_lock().unwrap_or(false) {
-            file.unlock().ok();
-        }
         file.close().or_else(|e| if mutants::is(Mutant::IgnoreCloseError) { Ok(()) } else { Err(e) })
     }
 
