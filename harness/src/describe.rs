@@ -193,9 +193,9 @@ pub fn finding(violation: &Violation, calls: &[Call]) -> Finding {
 #[must_use]
 pub fn timeline(scenario: &Scenario, run: &Run, about: &Violation, front: Front) -> Timeline {
     let concerns = |call: &&Call| about.subject.is_empty() || call.op.subject() == Some(&about.subject) || matches!(call.op, Op::Open);
-    let mut calls: Vec<&Call> = run.calls.iter().filter(concerns).filter(|call| call.start <= about.at).collect();
-    let left_out = run.calls.len().saturating_sub(CALLS_MAX.min(calls.len())) as u64;
-    calls.drain(..calls.len().saturating_sub(CALLS_MAX));
+    let all: Vec<&Call> = run.calls.iter().filter(concerns).filter(|call| call.start <= about.at).collect();
+    let calls = most_telling(all, about);
+    let left_out = run.calls.len().saturating_sub(calls.len()) as u64;
     let from = calls.first().map_or(0, |call| call.start);
     let shown = |call: &&Call| TimelineCall {
         host: call.host.clone(),
@@ -221,6 +221,39 @@ pub fn timeline(scenario: &Scenario, run: &Run, about: &Violation, front: Front)
         events: events(scenario, run, from, about.at),
         left_out,
     }
+}
+
+/// Of too many calls those that the violation names, then those that did not end well or met faults, then the last.
+fn most_telling<'c>(calls: Vec<&'c Call>, about: &Violation) -> Vec<&'c Call> {
+    if calls.len() <= CALLS_MAX {
+        return calls;
+    }
+    let rank = |call: &Call| {
+        if call.end == about.at || names(about, call) {
+            0
+        } else if call.answer().is_none() {
+            1
+        } else {
+            2 + u8::from(call.faults.is_empty())
+        }
+    };
+    let mut order: Vec<usize> = (0..calls.len()).collect();
+    order.sort_by_key(|&at| (rank(calls[at]), std::cmp::Reverse(at)));
+    // The last ones say what the key was like when it showed.
+    let last = calls.len() - CALLS_MAX / 3;
+    let mut kept: Vec<usize> = order.into_iter().filter(|at| *at < last).take(CALLS_MAX - CALLS_MAX / 3).chain(last..calls.len()).collect();
+    kept.sort_unstable();
+    kept.into_iter().map(|at| calls[at]).collect()
+}
+
+/// Whether a violation speaks of what a call wrote.
+fn names(about: &Violation, call: &Call) -> bool {
+    let (Op::Set { seq, .. } | Op::Add { seq, .. } | Op::Push { seq, .. } | Op::Batch { seq, .. }) = &call.op else { return false };
+    let name = format!("{seq} of {}", call.process);
+    about.detail.match_indices(&name).any(|(at, _)| {
+        let (before, after) = (&about.detail[..at], &about.detail[at + name.len()..]);
+        !before.ends_with(|c: char| c.is_ascii_digit()) && !after.starts_with(|c: char| c.is_ascii_digit() || c == '.')
+    })
 }
 
 /// What happened between two times, by the scenario's events and by the drive's log: of too much the last.

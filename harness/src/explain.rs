@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use reports::{CallEnd, Finding, RunInfo, Timeline, TimelineCall, TimelineEvent};
 
+use crate::check::Violation;
 use crate::describe;
 use crate::drive::catalogue;
 use crate::engine::Engine;
@@ -30,8 +31,10 @@ pub fn explain(plan: &Replay, engine: &Engine, run: &Run, again: &str) -> String
         "{} hosts with {} processes each on {}; {} calls; {} faults and events planned.",
         scenario.hosts, scenario.procs, scenario.profile, size.operations, size.faults
     );
-    let mut told = BTreeSet::new();
-    for (number, violation) in run.violations.iter().filter(|violation| told.insert(violation.wrong)).enumerate() {
+    let mut kinds: Vec<&Violation> = run.violations.iter().collect();
+    kinds.sort_by_key(|violation| violation.wrong);
+    kinds.dedup_by_key(|violation| violation.wrong);
+    for (number, violation) in kinds.into_iter().enumerate() {
         let finding = describe::finding(violation, &run.calls);
         let _ = write!(text, "\n{}. {}", number + 1, said(&finding));
         let timeline = describe::timeline(scenario, run, violation, plan.front);
@@ -71,19 +74,33 @@ fn moment(at_us: u64) -> String {
     format!("{:.3} s", at_us as f64 / 1e6)
 }
 
-/// Calls and events in one order of time.
+/// Calls and events in one order of time. Of too many lines the last are shown, and before them those that say most.
 fn around(timeline: &Timeline) -> String {
     let about = if timeline.subject.is_empty() { "everything".to_owned() } else { timeline.subject.clone() };
-    let mut lines: Vec<(u64, String)> = timeline.calls.iter().map(|call| (call.start_us, call_line(call))).collect();
-    lines.extend(timeline.events.iter().map(|event| (event.at_us, event_line(event))));
+    let says_much = |call: &TimelineCall| call.wrong || call.end != CallEnd::Ok || !call.faults.is_empty();
+    let mut lines: Vec<(u64, bool, String)> = timeline.calls.iter().map(|call| (call.start_us, says_much(call), call_line(call))).collect();
+    lines.extend(timeline.events.iter().map(|event| (event.at_us, true, event_line(event))));
     lines.sort_by_key(|line| line.0);
-    let left_out = lines.len().saturating_sub(LINES_MAX);
     let mut text = format!("   What was asked and what happened ({about}; time in seconds, > marks what cannot be explained):\n");
-    if left_out > 0 {
-        text += &format!("     ... {left_out} lines before that\n");
+    let last = lines.len().saturating_sub(LINES_MAX / 2);
+    let mut room = LINES_MAX / 2;
+    let mut shown: Vec<bool> = vec![true; lines.len()];
+    for at in (0..last).rev() {
+        shown[at] = (lines[at].1 || lines.len() <= LINES_MAX || at < 3) && room > 0;
+        room -= usize::from(shown[at]);
     }
-    lines.drain(..left_out);
-    lines.into_iter().for_each(|(_, line)| text += &line);
+    let mut skipped = 0;
+    for ((_, _, line), shown) in lines.iter().zip(shown) {
+        if !shown {
+            skipped += 1;
+            continue;
+        }
+        if skipped > 0 {
+            text += &format!("     ... {skipped} more\n");
+            skipped = 0;
+        }
+        text += line;
+    }
     text
 }
 

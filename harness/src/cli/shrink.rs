@@ -119,7 +119,10 @@ pub(super) fn smallest(stage: Stage<'_>, plan: &Replay, engine: &Engine, seen: O
 
 /// Writes the smallest plan and what its run showed; the file is the plan.
 pub(super) fn save(file: &Path, plan: &Replay, small: &Shrunk) -> Result<(), String> {
-    let found = Replay { scenario: small.scenario.clone(), before: Some(small.before), ..plan.clone() };
+    // A name of its own: its runs must not take the place of those that it was made of.
+    let name = format!("{}-small", plan.scenario.name.trim_end_matches("-small"));
+    let scenario = Scenario { name, ..small.scenario.clone() };
+    let found = Replay { scenario, before: Some(small.before), ..plan.clone() };
     let mut found = found.seen(&small.run);
     if plan.front == Front::Fuse {
         // The others need not show again.

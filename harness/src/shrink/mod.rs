@@ -127,7 +127,9 @@ impl Shrinker<'_> {
         if *candidate == self.best {
             return false;
         }
-        if candidate.validate().is_err() {
+        // Without any step it would be no script, and the mix would be played.
+        let emptied = candidate.workload.script.is_empty() && !self.best.workload.script.is_empty();
+        if emptied || candidate.validate().is_err() {
             return false;
         }
         self.candidates += 1;

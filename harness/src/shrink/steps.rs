@@ -28,37 +28,52 @@ impl Shrinker<'_> {
             self.values();
             self.hurry();
             self.shorten();
+            if self.best.workload.script.is_empty() {
+                self.script();
+            }
             if self.best == before || self.late {
                 break;
             }
         }
     }
 
-    /// Ends the run where the failure showed, without what comes later.
+    /// Ends the run where the failure showed, without what comes later; else after half of the time, as long as that is enough.
     fn shorten(&mut self) {
-        let shown = self.shown_ms();
-        let busy = self.best.workload.script.iter().map(|step| step.at_ms).chain(self.best.events.iter().map(|event| event.at_ms)).max();
-        for until in [Some(shown), busy.filter(|_| !self.best.workload.script.is_empty())].into_iter().flatten() {
-            let seconds = until as f64 / 1e3 + REST;
-            if seconds < self.best.seconds - 0.1 {
-                self.attempt("less time", |it| {
-                    it.seconds = (seconds * 10.0).ceil() / 10.0;
-                    let end = (it.seconds * 1e3) as u64;
-                    it.workload.script.retain(|step| step.at_ms < end);
-                    it.events.retain(|event| event.at_ms < end);
-                });
-            }
+        let shown = self.shown_ms() as f64 / 1e3 + REST;
+        if shown < self.best.seconds - 0.1 {
+            self.end_after(shown);
         }
+        while self.best.seconds > 1.0 && self.end_after(self.best.seconds / 2.0) {}
+        let script = &self.best.workload.script;
+        let busy = script.iter().map(|step| step.at_ms).chain(self.best.events.iter().map(|event| event.at_ms)).max().unwrap_or(0);
+        let busy = busy as f64 / 1e3 + REST;
+        if !script.is_empty() && busy < self.best.seconds - 0.1 {
+            self.end_after(busy);
+        }
+    }
+
+    fn end_after(&mut self, seconds: f64) -> bool {
+        self.attempt("less time", |it| {
+            it.seconds = (seconds * 10.0).ceil() / 10.0;
+            let end = (it.seconds * 1e3) as u64;
+            it.workload.script.retain(|step| step.at_ms < end);
+            it.events.retain(|event| event.at_ms < end);
+        })
     }
 
     /// Makes a script of what the processes did, and single events of repeated ones.
     fn script(&mut self) -> bool {
         let steps = script::of_history(&self.run.calls, self.run.began_us);
         let events = singles(&self.best);
-        self.attempt("single operations", |it| {
-            it.events = events;
-            it.workload.script = steps;
-        })
+        let uncertain = self.goal.tries > 1;
+        let mut change = |what: &str| {
+            self.attempt(what, |it| {
+                it.events.clone_from(&events);
+                it.workload.script.clone_from(&steps);
+            })
+        };
+        // Everything else rests on it: where runs do not repeat, it is worth more tries.
+        change("single operations") || (uncertain && change("single operations, again"))
     }
 
     /// Where a script does not show it: fewer kinds of operations and fewer keys.
@@ -68,20 +83,15 @@ impl Shrinker<'_> {
             !part.is_empty() && self.attempt("fewer kinds of operations", |it| it.workload.mix = part.iter().cloned().collect())
         });
         while self.best.workload.keys > 1 && self.attempt("fewer keys", |it| it.workload.keys /= 2) {}
-        while self.best.seconds > 0.5 && self.attempt("less time", |it| it.seconds /= 2.0) {}
         while self.best.procs > 1 && self.attempt("fewer processes", |it| it.procs -= 1) {}
     }
 
     /// Only what concerns the key that it showed on.
     fn subject(&mut self) {
         let Some(subject) = first(&self.run, self.wrong).map(|violation| violation.subject.clone()) else { return };
-        if subject.is_empty() {
-            return;
+        if !subject.is_empty() && !self.best.workload.script.is_empty() {
+            self.attempt("one key", |it| it.workload.script.retain(|step| step.op.subject() == Some(&subject)));
         }
-        self.attempt("one key", |it| {
-            it.workload.script.retain(|step| step.op.subject() == Some(&subject));
-            it.workload.keys = 1;
-        });
     }
 
     /// Fewer processes and hosts.
@@ -99,7 +109,7 @@ impl Shrinker<'_> {
                     .cloned()
                     .collect()
             };
-            ddmin(&seats, |part| !part.is_empty() && self.attempt("fewer processes", |it| it.workload.script = part_of(part)));
+            ddmin(&seats, |part| self.attempt("fewer processes", |it| it.workload.script = part_of(part)));
         }
         while self.best.hosts > 1 && self.attempt("fewer hosts", without_last_host) {}
         let needed = self.best.workload.script.iter().map(|step| step.process + 1).max();
@@ -152,8 +162,7 @@ impl Shrinker<'_> {
     fn steps(&mut self) {
         let script = self.best.workload.script.clone();
         if script.len() > 1 {
-            // Without any there would be no script, but operations of the mix.
-            ddmin(&script, |part| !part.is_empty() && self.attempt("fewer operations", |it| it.workload.script = part.to_vec()));
+            ddmin(&script, |part| self.attempt("fewer operations", |it| it.workload.script = part.to_vec()));
         }
     }
 

@@ -268,8 +268,8 @@ impl World<'_> {
                     self.sched.step(who.task, self.sched.now() + MS);
                     continue;
                 };
-                if at_ms > 0 {
-                    self.sched.step(who.task, began + at_ms * MS);
+                if at_ms > 0 && began + at_ms * MS > self.sched.now() {
+                    self.sched.wait_until(who.task, began + at_ms * MS);
                 }
                 if gate.is_dead() {
                     break;
