@@ -141,10 +141,7 @@ fn read_start(vfs: &dyn Vfs, clock: &dyn Clock, path: &Path) -> io::Result<Vec<u
     let patience = Deadline::after(clock, OTHER_NAME_PATIENCE);
     loop {
         let mut bytes = vec![0; MARKER_LEN];
-        let read = vfs.open(path, OpenMode::Read).and_then(|file| {
-            file.close_promptly();
-            file.read_at(&mut bytes, 0)
-        });
+        let read = vfs.open(path, OpenMode::Read).and_then(|file| file.read_at(&mut bytes, 0));
         match read {
             Err(e) if e.kind() == io::ErrorKind::InvalidInput && !patience.passed(clock) => clock.sleep(OTHER_NAME_PAUSE),
             read => {

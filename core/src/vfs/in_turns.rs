@@ -1,10 +1,10 @@
-//! Real files on an SMB drive whose client takes leases: the processes of one host take turns in opening files, and close what they made.
+//! Real files on an SMB drive whose client takes leases: the processes of one host take turns in opening files, and really close them.
 //!
 //! A Linux client asks for a lease with every open, and whoever opens a file alone gets one for writing, also for reading it. Who opens that
 //! file on another host must wait until the first host's client has given the lease back. Two things make that slow:
 //!
-//! - A closed file stays open, with its lease, for a second (`closetimeo`). A file that this host made is handed back at once here
-//!   ([`VfsFile::close_promptly`]): others are about to open it, under its other name too.
+//! - A closed file stays open, with its lease, for a second (`closetimeo`). Here it is handed back at once ([`VfsFile::close_promptly`]):
+//!   hosts read the same commits at about the same time, and open what another made under its other name.
 //! - Where two processes of one host wait for the same lease, Samba (seen with 4.17) loses a wake-up between them: the server process of that
 //!   host, and so every call of the host, stands still for 5 to 9 seconds. So they do not open at once: they take turns, by the lock (`flock`)
 //!   of the directory. A client never sends that one to the server; it excludes within one mount of one host, which is who shares a
@@ -19,8 +19,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a turn is waited for: longer than an open takes that breaks a lease.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// How long a turn is waited for: longer than an open takes that breaks a lease, also where the other host is busy.
+const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(1);
 /// How long threads may join the turn of their process: they open different files, and each alone would cost a round trip more.
 const JOINABLE: Duration = Duration::from_millis(20);
@@ -106,17 +106,15 @@ impl InTurns {
 
 impl Vfs for InTurns {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
-        if matches!(mode, OpenMode::CreateNew | OpenMode::Create | OpenMode::CreateWrite) {
-            let file = self.inner.open(path, mode)?;
-            file.close_promptly();
-            return Ok(file);
-        }
-        let begun = self.begin();
+        let is_new = matches!(mode, OpenMode::CreateNew | OpenMode::Create | OpenMode::CreateWrite);
+        let begun = !is_new && self.begin();
         let file = self.inner.open(path, mode);
         if begun {
             self.end();
         }
-        file
+        let file = file?;
+        file.close_promptly();
+        Ok(file)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
