@@ -31,13 +31,19 @@ export_it() { exportfs -o rw,no_root_squash,no_subtree_check,sync,fsid=0,insecur
 server_on() { rpc.nfsd -G 10 -L 10 8; }
 server_off() { rpc.nfsd 0; }
 
+# NFSv3's lock manager is a service of each host, and asks that host's own rpcbind for statd. rpcbind has its socket in a fixed place, so
+# the host gets a /run of its own, in which only the drives are those of before.
+lock_manager_of() {
+  on "$1" sh -c '
+    mount -t tmpfs tmpfs /mnt && mkdir -p /mnt/drive /mnt/rpcbind /mnt/lock && mount --rbind /run/drive /mnt/drive && mount --move /mnt /run
+    mount -t tmpfs tmpfs /var/lib/nfs && mkdir -p /var/lib/nfs/sm /var/lib/nfs/sm.bak
+    rpcbind && rpc.statd --no-notify'
+}
+
 mount_in() {
   local host=$1 server=10.9.$2.1 drive
   drive=$(drive_of "$1")
-  # NFSv3's lock manager is a service of each host.
-  case $KIND in
-    nfs3) on "$host" sh -c 'mount -t tmpfs tmpfs /var/lib/nfs; mkdir -p /var/lib/nfs/sm /var/lib/nfs/sm.bak; rpc.statd --no-notify' ;;
-  esac
+  [ "$KIND" != nfs3 ] || lock_manager_of "$host" || return 1
   case $KIND in
     nfs4) on "$host" mount -t nfs -o vers=4.2,hard $server:/ "$drive" ;;
     nfs4-soft) on "$host" mount -t nfs -o vers=4.2,soft,timeo=10,retrans=1 $server:/ "$drive" ;;
