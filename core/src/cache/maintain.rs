@@ -57,7 +57,8 @@ pub(crate) struct Maintenance {
     pub(crate) unnamed: Mutex<BTreeMap<PathBuf, Duration>>,
     /// The length of the delta at which the next step is due, below the flush (0: none is).
     next_step: AtomicUsize,
-    /// The same by the bytes of a local log behind the newest checkpoint: a delta that is only overwritten does not grow.
+    /// The same by what lies behind the newest checkpoint, bytes of a local log or commits of a shared one: a delta that is only overwritten
+    /// does not grow.
     next_step_tail: AtomicU64,
     /// Where the eviction policy goes on.
     pub(crate) hand: Mutex<Option<(u64, Walker)>>,
@@ -89,7 +90,8 @@ impl Maintenance {
     /// that not all of them make a checkpoint at once.
     pub(crate) fn commits_are(&self, commits: u64, max: u64, me: u128) {
         let patience = u64::try_from(me % u128::from(max.max(1))).unwrap_or(0);
-        if commits >= max + patience {
+        let step = self.next_step_tail.load(Ordering::Relaxed);
+        if commits >= max + patience || (step != 0 && commits >= step) {
             self.due.store(true, Ordering::Relaxed);
         }
     }
@@ -199,8 +201,7 @@ impl Engine {
         self.maintenance.due.store(false, Ordering::Relaxed);
         let (len, tail, tail_max) = {
             let state = read(&self.state);
-            let tail_max = if self.is_local() { self.tail_max(&state) } else { self.options.checkpoint_commits };
-            (state.delta.weight(), state.position.saturating_sub(state.covered), tail_max)
+            (state.delta.weight(), state.position.saturating_sub(state.covered), self.checkpoint_tail(&state))
         };
         let full = len >= self.options.delta_entries_max || tail >= tail_max;
         self.limit_segments();
@@ -241,6 +242,11 @@ impl Engine {
         self.options.tail_len_max.min((state.tuning.size_limit / 32).max(TAIL_LEN_MIN))
     }
 
+    /// Returns how much may lie behind the newest checkpoint before another is made: bytes of a local log, commits of a shared one.
+    fn checkpoint_tail(&self, state: &State) -> u64 {
+        if self.is_local() { self.tail_max(state) } else { self.options.checkpoint_commits }
+    }
+
     /// Keeps the segments of a local log small beside what may lie behind a checkpoint.
     pub(crate) fn limit_segments(&self) {
         if let Some(local) = &self.local {
@@ -253,7 +259,7 @@ impl Engine {
         let (len, tail, tail_max, debt) = {
             let state = read(&self.state);
             let debt = state.levels.debt() + if self.garbage_is_over(&state) { STEP_ROWS } else { 0 };
-            (state.delta.weight(), state.position.saturating_sub(state.covered), self.tail_max(&state), debt)
+            (state.delta.weight(), state.position.saturating_sub(state.covered), self.checkpoint_tail(&state), debt)
         };
         let steps = debt.div_ceil(STEP_ROWS);
         let room = self.options.delta_entries_max.saturating_sub(len) as u64;
