@@ -82,3 +82,15 @@ fn a_host_that_is_cut_off_changes_nothing_meanwhile() {
     assert_eq!(fast, None, "nothing on the host that is cut off gets an answer");
     assert!(done.calls.iter().any(|call| call.host == "host-b" && call.start > 1_100_000 && call.end < 2_900_000), "the other goes on");
 }
+
+/// A host had looked into the folder of runs before there was one; another host then made it and put the index there. For a minute the
+/// first host found nothing of what had been acknowledged.
+#[test]
+fn a_host_that_looked_early_finds_what_others_publish_later() {
+    let mut scenario = built_in("two-hosts");
+    scenario.seconds = 0.3;
+    scenario.workload.script = vec!["0 host-b.1 set key=key/19 seq=109 size=40".parse().unwrap()];
+    let done = play(&scenario, 1).unwrap();
+    assert!(done.calls.iter().any(|call| call.process == "host-a.reader"), "a reader that never writes is asked, too");
+    assert_eq!(done.violations, []);
+}

@@ -142,7 +142,9 @@ impl SharedLog {
     }
 
     fn lay_out(&self, deadline: Deadline) -> Result<()> {
-        for dir in [self.stage_dir(), self.log_dir()] {
+        // Those too that are needed later: a host that saw a folder absent once may believe so for a minute, and everything in it gone.
+        let needed_later = ["run", "fold", "blob"].map(|name| self.dir.join(name));
+        for dir in [self.stage_dir(), self.log_dir()].into_iter().chain(needed_later) {
             self.until(deadline, "make the folder", &dir, || match self.vfs.create_dir(&dir) {
                 Err(e) if self.vfs.stat(&dir).is_ok_and(|stat| stat.is_dir) || e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
                 other => other,
