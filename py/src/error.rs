@@ -42,12 +42,9 @@ pub(crate) fn raised(error: &Error) -> PyErr {
     }
 }
 
-/// Returns the exception for a failed count, where what is out of range is the sum.
-pub(crate) fn raised_by_count(error: &Error) -> PyErr {
-    match error.kind() {
-        ErrorKind::Invalid => PyOverflowError::new_err(error.to_string()),
-        _ => raised(error),
-    }
+/// Returns the exception for a failed count; `is_beyond`: there is a number, and the sum is out of range.
+pub(crate) fn raised_by_count(error: &Error, is_beyond: bool) -> PyErr {
+    if is_beyond { PyOverflowError::new_err(error.to_string()) } else { raised(error) }
 }
 
 /// The arguments that `OSError` understands: number, message and, where there is one, the path.
@@ -111,9 +108,10 @@ mod tests {
                 assert_eq!(value.getattr("errno").unwrap().extract::<i32>().unwrap(), errno);
                 assert_eq!(value.getattr("filename").unwrap().extract::<String>().unwrap(), "/some/where");
             }
-            let beyond = raised_by_count(&Error::new(ErrorKind::Invalid, "too large"));
+            let beyond = raised_by_count(&Error::new(ErrorKind::WrongType, "too large"), true);
             assert!(beyond.is_instance_of::<PyOverflowError>(py));
-            assert!(raised_by_count(&Error::new(ErrorKind::WrongType, "text")).is_instance_of::<PyTypeError>(py));
+            assert!(raised_by_count(&Error::new(ErrorKind::WrongType, "text"), false).is_instance_of::<PyTypeError>(py));
+            assert!(raised_by_count(&Error::new(ErrorKind::Invalid, "long key"), false).is_instance_of::<PyValueError>(py));
         });
     }
 }

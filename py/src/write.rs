@@ -10,6 +10,7 @@ use diskcache_core::format::{KeyRef, Number};
 use diskcache_core::{ErrorKind, Result};
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What comes with a value.
 pub(crate) struct Extra<'t, 'py> {
@@ -118,17 +119,19 @@ pub(crate) fn incr<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let encoded = key::encode(cache, key)?;
     let (name, default) = (encoded.as_ref(), default.map(|count| count.0));
+    let is_beyond = AtomicBool::new(false);
     let sum = match cache.with_engine(|engine| engine.try_incr(name, delta, default)) {
         Some(Ok(crate::cache::Attempt::Done(sum))) => sum,
         _ => cache.call_with(
             py,
             retry,
-            |engine| match engine.incr(name, delta, default) {
-                // Both come as one kind: which it was is seen by what is stored.
-                Err(error) if error.kind() == ErrorKind::WrongType && can_count(engine, name) => Err(error.with_kind(ErrorKind::Invalid)),
-                sum => sum,
+            |engine| {
+                engine.incr(name, delta, default).inspect_err(|error| {
+                    // Both come as one kind: which it was is seen by what is stored.
+                    is_beyond.store(error.kind() == ErrorKind::WrongType && can_count(engine, name), Ordering::Relaxed);
+                })
             },
-            raised_by_count,
+            |error| raised_by_count(error, is_beyond.load(Ordering::Relaxed)),
         )?,
     };
     cache.tidy_files(py, &[])?;

@@ -59,6 +59,7 @@ def test_keys_of_megabytes_are_keys_like_others(roomy: Cache) -> None:
     stores: list[Callable[[], Any]] = [
         lambda: roomy.set(too_long, 1),
         lambda: roomy.add(too_long, 1),
+        lambda: roomy.incr(too_long),
         lambda: roomy.set_many({too_long: 1}),
         lambda: roomy.delete(too_long),
     ]
