@@ -190,15 +190,17 @@ impl ValidateArgs {
         bar.set_message(format!("{total:.0} s"));
         bar.enable_steady_tick(Duration::from_millis(500));
         let mut runs = Vec::new();
-        for (fault, engine) in cells {
+        for (number, (fault, engine)) in cells.iter().enumerate() {
             bar.set_prefix(format!("{} with {}", fault.name(), engine.name));
             let outcomes = plan.play(fault, engine);
             let run = plan.describe(fault, engine, &outcomes);
             bar.suspend(|| print(&run, fault, engine.ours));
             bar.inc(1);
             runs.push(run);
-            // What is known so far survives whoever ends this run.
-            let so_far = plan.report(engines, runs.clone(), mount.clone());
+            // What is known so far survives whoever ends this run, and what is missing is said.
+            let ended = Err("not played: it was ended before".to_owned());
+            let missing = cells[number + 1..].iter().map(|(fault, engine)| plan.describe(fault, engine, &ended));
+            let so_far = plan.report(engines, runs.iter().cloned().chain(missing).collect(), mount.clone());
             so_far.save(&plan.out).map_err(|err| format!("cannot write the report: {err}"))?;
         }
         bar.finish_and_clear();
