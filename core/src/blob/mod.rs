@@ -6,10 +6,11 @@
 use crate::chance::{self, Chance};
 use crate::error::{Error, ErrorKind, Result};
 use crate::vfs::{OpenMode, Vfs, VfsFile, afresh};
+use std::hash::Hasher;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use xxhash_rust::xxh3::Xxh3;
+use twox_hash::XxHash3_64;
 
 /// Bytes moved at a time when streaming.
 const CHUNK_LEN: usize = 256 << 10;
@@ -108,7 +109,7 @@ impl Blobs {
     }
 
     fn fill(&self, path: &Path, file: &dyn VfsFile, source: &mut dyn Read) -> Result<(u64, u64)> {
-        let mut hasher = Xxh3::with_seed(self.seed);
+        let mut hasher = XxHash3_64::with_seed(self.seed);
         let mut chunk = vec![0; CHUNK_LEN];
         let mut len = 0;
         loop {
@@ -121,7 +122,7 @@ impl Blobs {
             if n == 0 {
                 break;
             }
-            hasher.update(&chunk[..n]);
+            hasher.write(&chunk[..n]);
             file.write_all_at(&chunk[..n], len).map_err(|e| Error::io("write to", path, e))?;
             len += n as u64;
         }
@@ -134,7 +135,7 @@ impl Blobs {
         if self.durable && self.sync_names {
             self.vfs.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
         }
-        Ok((len, hasher.digest()))
+        Ok((len, hasher.finish()))
     }
 
     /// Makes a blob and its name durable.
@@ -174,7 +175,7 @@ impl Blobs {
         if file.len().map_err(|e| Error::io("look at", &path, e))? != len {
             return Err(Error::new(ErrorKind::Damaged, "a value's file has another length:").at(&path));
         }
-        Ok(BlobReader { file, path, len, at: 0, sum, check: Some(Box::new(Xxh3::with_seed(self.seed))), seed: self.seed })
+        Ok(BlobReader { file, path, len, at: 0, sum, check: Some(Box::new(XxHash3_64::with_seed(self.seed))), seed: self.seed })
     }
 
     /// Removes a blob; failure is "later" (a check finds what is left).
@@ -204,7 +205,7 @@ pub struct BlobReader {
     at: u64,
     sum: u64,
     /// Hashes what is read in order from the start; dropped by the first jump.
-    check: Option<Box<Xxh3>>,
+    check: Option<Box<XxHash3_64>>,
     seed: u64,
 }
 
@@ -270,8 +271,8 @@ impl Read for BlobReader {
         }
         self.at += n as u64;
         if let Some(check) = &mut self.check {
-            check.update(&buf[..n]);
-            if self.at == self.len && n > 0 && check.digest() != self.sum {
+            check.write(&buf[..n]);
+            if self.at == self.len && n > 0 && check.finish() != self.sum {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, format!("damaged value in `{}`", self.path.display())));
             }
         }
@@ -289,7 +290,7 @@ impl Seek for BlobReader {
         let target = u64::try_from(target).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
         let target = target.min(self.len);
         if target == 0 {
-            self.check = Some(Box::new(Xxh3::with_seed(self.seed)));
+            self.check = Some(Box::new(XxHash3_64::with_seed(self.seed)));
         } else if target != self.at {
             self.check = None;
         }

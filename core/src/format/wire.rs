@@ -162,7 +162,7 @@ impl Writer for Vec<u8> {
 #[must_use]
 #[inline]
 pub fn checksum(bytes: &[u8], seed: u64) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(bytes, seed)
+    twox_hash::XxHash3_64::oneshot_with_seed(seed, bytes)
 }
 
 /// Returns whether the bytes of a value are those that were stored.
