@@ -1,6 +1,6 @@
 //! What a run says in a report: its verdict, what is wrong, the calls and events around it, and the line that plays it again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use reports::{CallEnd, Damage, EventKind, FaultRow, Finding, PlanInfo, PlanSize, RunInfo, Timeline, TimelineCall, TimelineEvent, Verdict};
 
@@ -115,8 +115,9 @@ pub fn describe(scenario: &Scenario, engine: &Engine, seed: u64, front: Front, r
         .extend(run.stats.faults_by_op.iter().flat_map(|(name, by_op)| by_op.iter().map(|(op, count)| fault_row_of(name, op, count))));
     info.seconds = run.seconds;
     info.hash = run.marks.map(|(hash, ..)| format!("{hash:016x}"));
-    if let Some(first) = run.violations.first() {
-        info.findings = run.violations.iter().take(FINDINGS_MAX).map(|violation| finding(violation, &run.calls)).collect();
+    let violations = gravest_first(&run.violations);
+    if let Some(first) = violations.first() {
+        info.findings = violations.iter().take(FINDINGS_MAX).map(|violation| finding(violation, &run.calls)).collect();
         info.timeline = Some(timeline(scenario, run, first, front));
         info.plan = Some(PlanInfo { text: scenario.to_toml(), size: size(scenario, &run.calls), ..PlanInfo::default() });
     }
@@ -174,18 +175,58 @@ pub fn size(scenario: &Scenario, calls: &[Call]) -> PlanSize {
     PlanSize { hosts: scenario.hosts as u64, operations: calls.iter().filter(|call| !call.last).count() as u64, faults: faults as u64 }
 }
 
+/// One of each kind of wrong, the gravest first; then all others as they showed.
+#[must_use]
+pub fn gravest_first(violations: &[Violation]) -> Vec<&Violation> {
+    let mut kinds = BTreeSet::new();
+    let (mut first, others): (Vec<&Violation>, Vec<&Violation>) = violations.iter().partition(|violation| kinds.insert(violation.wrong));
+    first.sort_by_key(|violation| violation.wrong);
+    first.extend(others);
+    first
+}
+
 /// What is wrong, and who was told so.
 #[must_use]
 pub fn finding(violation: &Violation, calls: &[Call]) -> Finding {
     let call = calls.iter().find(|call| call.end == violation.at && call.op.subject().unwrap_or_default() == violation.subject);
+    // The reasons say both in one sentence.
+    let (observed, expected) = match violation.detail.split_once(", but ") {
+        Some((observed, acknowledged)) => (observed, format!("{}: {acknowledged}", expected(violation.wrong))),
+        None => (violation.detail.as_str(), expected(violation.wrong).to_owned()),
+    };
     Finding {
         what: violation.wrong.title().to_owned(),
         subject: violation.subject.clone(),
-        observed: violation.detail.clone(),
+        expected,
+        observed: observed.to_owned(),
         host: call.map(|call| call.host.clone()).unwrap_or_default(),
         process: call.map(|call| call.process.clone()).unwrap_or_default(),
         at_us: Some(violation.at),
-        ..Finding::default()
+    }
+}
+
+/// What a sound cache may do where something is wrong.
+fn expected(wrong: Wrong) -> &'static str {
+    match wrong {
+        Wrong::Lost => "what was acknowledged last",
+        Wrong::Stale => "what was acknowledged before the read began, or something newer",
+        Wrong::Torn => "nothing, or a whole value that somebody wrote under this very key",
+        Wrong::Expired => "nothing any more",
+        Wrong::Counter => "each acknowledged addition counted once, and each number given to one caller only",
+        Wrong::Twice => "only one caller is told so, and it takes effect once",
+        Wrong::Half => "all keys of a batch as one writer set them, or none of them",
+        Wrong::Order => "answers that at least one order of the calls explains",
+        Wrong::Silent => "an error, or a finding of the cache's own check, that says that something is lost",
+        Wrong::Hung => "an answer or an error by the deadline",
+        Wrong::Crashed => "an answer or an error, and a process that lives",
+        Wrong::Groundless => "an answer: nothing is wrong with the drive",
+        Wrong::Unreadable => "a cache that opens and answers, since nothing is wrong any more",
+        Wrong::Malformed => "a check that finds no damage",
+        Wrong::NoProgress => "at least one answered operation on each host",
+        Wrong::Leaked => "no files that nobody needs",
+        Wrong::Size => "the size that the files have",
+        Wrong::Wrote => "no change on the drive",
+        Wrong::Unknown => "a history that can be decided",
     }
 }
 
@@ -379,5 +420,50 @@ pub fn say_outcome(outcome: &Outcome) -> String {
         Outcome::Info(error) => format!("unknown: {error:.80}"),
         Outcome::Crashed(how) => format!("crashed: {how:.80}"),
         Outcome::Hung => "never".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn violation(wrong: Wrong, at: u64, detail: &str) -> Violation {
+        Violation { wrong, detail: detail.to_owned(), subject: "k".to_owned(), at }
+    }
+
+    #[test]
+    fn the_gravest_is_told_first_and_no_kind_is_left_out() {
+        let all =
+            [violation(Wrong::Hung, 1, ""), violation(Wrong::Hung, 2, ""), violation(Wrong::Lost, 3, ""), violation(Wrong::Stale, 4, "")];
+        let told: Vec<u64> = gravest_first(&all).iter().map(|violation| violation.at).collect();
+        assert_eq!(told, [3, 4, 1, 2]);
+    }
+
+    #[test]
+    fn what_was_expected_is_told_from_what_was_observed() {
+        let found = finding(&violation(Wrong::Lost, 3, "k: b read nothing, but value 7 of a was acknowledged 9 ms before"), &[]);
+        assert_eq!(found.observed, "k: b read nothing");
+        assert_eq!(found.expected, "what was acknowledged last: value 7 of a was acknowledged 9 ms before");
+        assert!(!finding(&violation(Wrong::Hung, 3, "no answer"), &[]).expected.is_empty());
+    }
+
+    #[test]
+    fn of_too_many_calls_those_are_shown_that_the_violation_names() {
+        let call = |seq: u64| Call {
+            host: "a".to_owned(),
+            process: "a.0.1".to_owned(),
+            op: Op::Push { queue: "k".to_owned(), seq, size: 1 },
+            start: seq * 10,
+            end: seq * 10 + 5,
+            wall: (0, 0),
+            outcome: Outcome::Ok(Answer::Done(true)),
+            faults: Vec::new(),
+            last: false,
+        };
+        let calls: Vec<Call> = (0..500).map(call).collect();
+        let about = violation(Wrong::Lost, 4995, "k: 1 acknowledged items are gone, among them item 17 of a.0.1");
+        let shown: Vec<u64> = most_telling(calls.iter().collect(), &about).iter().map(|call| call.start / 10).collect();
+        assert_eq!(shown.len(), CALLS_MAX);
+        assert!(shown.contains(&17) && shown.contains(&499) && !shown.contains(&1), "{shown:?}");
     }
 }

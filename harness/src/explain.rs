@@ -31,10 +31,10 @@ pub fn explain(plan: &Replay, engine: &Engine, run: &Run, again: &str) -> String
         "{} hosts with {} processes each on {}; {} calls; {} faults and events planned.",
         scenario.hosts, scenario.procs, scenario.profile, size.operations, size.faults
     );
-    let mut kinds: Vec<&Violation> = run.violations.iter().collect();
-    kinds.sort_by_key(|violation| violation.wrong);
-    kinds.dedup_by_key(|violation| violation.wrong);
-    for (number, violation) in kinds.into_iter().enumerate() {
+    let mut kinds = BTreeSet::new();
+    let first: Vec<&Violation> =
+        describe::gravest_first(&run.violations).into_iter().filter(|violation| kinds.insert(violation.wrong)).collect();
+    for (number, violation) in first.into_iter().enumerate() {
         let finding = describe::finding(violation, &run.calls);
         let _ = write!(text, "\n{}. {}", number + 1, said(&finding));
         let timeline = describe::timeline(scenario, run, violation, plan.front);

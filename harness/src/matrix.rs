@@ -1,6 +1,6 @@
 //! Runs scenarios, engines and seeds against each other, several runs at the same time, on one of the two fronts.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use reports::{EngineInfo, FaultInfo, Report, RunInfo, ScenarioInfo, TripRow, Verdict};
 
+use crate::check::Wrong;
 use crate::describe;
 pub use crate::describe::{damage, describe, verdict};
 use crate::drive::catalogue;
@@ -169,6 +170,50 @@ pub fn line(info: &RunInfo) -> String {
         "{verdict}  {:<26} {:<17} seed {:<3} {:>6} calls  {:>4} without an answer  {tail}",
         info.scenario, info.engine, info.seed, info.answered, info.unanswered
     )
+}
+
+/// Whether a run did harm: data lost or wrong, a process that died or hung. An error without a cause and a host that waited are damage, too,
+/// but cost nobody anything yet.
+#[must_use]
+pub fn is_harmed(info: &RunInfo) -> bool {
+    const HARM: [Wrong; 13] = [
+        Wrong::Lost,
+        Wrong::Torn,
+        Wrong::Stale,
+        Wrong::Expired,
+        Wrong::Counter,
+        Wrong::Twice,
+        Wrong::Half,
+        Wrong::Order,
+        Wrong::Silent,
+        Wrong::Hung,
+        Wrong::Crashed,
+        Wrong::Unreadable,
+        Wrong::Malformed,
+    ];
+    info.damage.iter().any(|damage| HARM.iter().any(|wrong| wrong.title() == damage.what))
+}
+
+/// In how many scenarios at least one engine that is not ours was harmed.
+#[must_use]
+pub fn harmed(report: &Report) -> usize {
+    let ours = |name: &str| report.engines.iter().any(|engine| engine.ours && engine.name == name);
+    let scenarios: BTreeSet<&str> =
+        report.runs.iter().filter(|run| !ours(&run.engine) && is_harmed(run)).map(|run| run.scenario.as_str()).collect();
+    scenarios.len()
+}
+
+/// A line for each engine.
+#[must_use]
+pub fn summary(report: &Report) -> String {
+    let line = |engine: &EngineInfo| {
+        let (damaged, played) = report.damaged(&engine.name);
+        let harmed: BTreeSet<&str> =
+            report.runs.iter().filter(|run| run.engine == engine.name && is_harmed(run)).map(|run| run.scenario.as_str()).collect();
+        let harmed = harmed.len();
+        format!("{:<42} damaged in {damaged} of {played} scenarios, with harm to data or processes in {harmed}\n", engine.title)
+    };
+    report.engines.iter().map(line).collect()
 }
 
 /// The report of a matrix.

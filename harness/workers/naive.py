@@ -16,8 +16,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-__version__ = "1"
-
 
 class Cache:
     def __init__(self, directory: str, **_: Any) -> None:

@@ -1,10 +1,11 @@
 //! `harness run`: engines through scenarios, a table and a report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use reports::Verdict;
+use reports::{MutantRow, RunInfo, Verdict};
 
 use super::{BenchArgs, engines, introduce, scenarios, temp};
 use crate::engine::Engine;
@@ -67,6 +68,15 @@ pub(super) struct RunArgs {
     /// Runs at the same time
     #[arg(long, default_value_t = 2)]
     jobs: usize,
+    /// Make the first failing plan of each engine in each scenario smaller, for so many seconds each, for the report
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+    shrink: f64,
+    /// End with 1 unless engines that are not ours were harmed in so many scenarios (data lost or wrong, a crash, a hang)
+    #[arg(long, value_name = "SCENARIOS", default_value_t = 0)]
+    expect_harm: usize,
+    /// What `harness mutants --json` wrote, for the report [default: OUT/mutants.json, where it is]
+    #[arg(long, value_name = "FILE")]
+    mutants: Option<PathBuf>,
     /// Leave out the count of round trips
     #[arg(long)]
     no_roundtrips: bool,
@@ -135,7 +145,7 @@ impl RunArgs {
             Stage::Fuse(bench) if !self.no_roundtrips => trips::measure_all(bench, &matrix.engines)?,
             _ => Vec::new(),
         };
-        let runs = matrix::run(stage, matrix, |info| {
+        let mut runs = matrix::run(stage, matrix, |info| {
             if self.verbose || self.front == Front::Fuse || info.verdict != Verdict::Sound {
                 println!("{}", matrix::line(info));
             }
@@ -145,15 +155,44 @@ impl RunArgs {
         let sound = runs.iter().filter(|info| info.verdict == Verdict::Sound).count();
         print!("{}{}", if rows.is_empty() { "" } else { "\nRound trips for one operation:\n" }, trips::table(&rows));
         println!("\n{sound} of {} runs sound, {calls} calls{}", runs.len(), if self.twice { ", each run played twice" } else { "" });
-        let report = matrix::report(matrix, versions, runs, rows, stage.front());
-        let out = &matrix.out;
-        report.save(out).map_err(|err| format!("cannot write the report: {err}"))?;
-        for engine in &report.engines {
-            let (damaged, played) = report.damaged(&engine.name);
-            println!("{:<42} damaged in {damaged} of {played} scenarios", engine.title);
+        if self.shrink > 0.0 {
+            self.shrink_first(stage, matrix, &mut runs);
         }
+        let mut report = matrix::report(matrix, versions, runs, rows, stage.front());
+        let out = &matrix.out;
+        report.mutants = self.mutants(out)?;
+        report.save(out).map_err(|err| format!("cannot write the report: {err}"))?;
+        print!("{}", matrix::summary(&report));
         println!("Report: {}", out.join("index.html").display());
         let ours = report.engines.iter().filter(|engine| engine.ours).any(|engine| report.damaged(&engine.name).0 > 0);
-        Ok(ExitCode::from(if ours { 1 } else { u8::from(unknown > 0) * 2 }))
+        let harmed = matrix::harmed(&report);
+        if harmed < self.expect_harm {
+            println!("others were harmed in {harmed} scenarios only, and {} were expected", self.expect_harm);
+        }
+        Ok(ExitCode::from(if ours || harmed < self.expect_harm { 1 } else { u8::from(unknown > 0) * 2 }))
+    }
+
+    /// What is known about engines that are broken on purpose.
+    fn mutants(&self, out: &Path) -> Result<Vec<MutantRow>, String> {
+        let file = self.mutants.clone().unwrap_or_else(|| out.join("mutants.json"));
+        match std::fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|err| format!("{}: {err}", file.display())),
+            Err(_) if self.mutants.is_none() => Ok(Vec::new()),
+            Err(err) => Err(format!("cannot read {}: {err}", file.display())),
+        }
+    }
+
+    /// Puts the smallest plan in the place of the first failing one of each engine in each scenario.
+    fn shrink_first(&self, stage: Stage<'_>, matrix: &Matrix, runs: &mut [RunInfo]) {
+        let mut done = BTreeSet::new();
+        for info in runs.iter_mut().filter(|info| info.verdict == Verdict::Damaged) {
+            let engine = matrix.engines.iter().find(|engine| engine.name == info.engine);
+            let Some(engine) = engine.filter(|_| done.insert((info.scenario.clone(), info.engine.clone()))) else { continue };
+            println!("making smaller: {} with {}, seed {}", info.scenario, info.engine, info.seed);
+            if let Err(why) = super::shrink::in_report(stage, &matrix.out, engine, info, self.shrink) {
+                // The plan as it was played stays in the report.
+                println!("  it stays as it is: {why}");
+            }
+        }
     }
 }

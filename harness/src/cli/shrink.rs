@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use reports::PlanSize;
+use reports::{PlanInfo, PlanSize, RunInfo};
 
 use super::BenchArgs;
 use super::play::{RunArg, engine_of, on_stage};
 use crate::check::Wrong;
+use crate::describe;
 use crate::engine::Engine;
 use crate::evidence;
 use crate::explain::explain;
 use crate::matrix::Stage;
 use crate::replay::Replay;
-use crate::runner::Run;
+use crate::runner::{self, Run};
 use crate::scenario::{Front, Scenario};
 use crate::shrink::{self, Goal, Shrunk};
 
@@ -115,6 +116,23 @@ pub(super) fn smallest(stage: Stage<'_>, plan: &Replay, engine: &Engine, seen: O
     let small = shrink::shrink(&plan.scenario, seen, goal, &mut play, &tell);
     bar.finish_and_clear();
     small
+}
+
+/// Makes the plan of a run in a report smaller: what is shown of it is then that of the smallest.
+pub(super) fn in_report(stage: Stage<'_>, out: &Path, engine: &Engine, info: &mut RunInfo, seconds: f64) -> Result<(), String> {
+    let folder = runner::run_dir(out, &info.scenario, &info.engine, info.seed);
+    let (plan, seen) = evidence::load(&folder)?;
+    let until = Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e6));
+    let goal = Goal { wrong: None, tries: tries(plan.front), until };
+    let small = smallest(stage, &plan, engine, Some(seen), goal)?;
+    let file = folder.join("small").join(evidence::PLAN);
+    save(&file, &plan, &small)?;
+    let shown = describe::describe(&small.scenario, engine, plan.seed, plan.front, &Ok(small.run));
+    let file = file.strip_prefix(out).ok().map(|file| file.display().to_string());
+    info.plan = shown.plan.map(|plan| PlanInfo { file, before: Some(small.before), size: small.after, ..plan });
+    info.findings = shown.findings;
+    info.timeline = shown.timeline;
+    Ok(())
 }
 
 /// Writes the smallest plan and what its run showed; the file is the plan.
