@@ -43,13 +43,14 @@ fn each_step_fails_by_its_name_and_does_nothing_then() {
     fails("len_fresh", &mut || file.len_fresh().map(drop));
     fails("set_len", &mut || file.set_len(5000));
     fails("allocate", &mut || file.allocate(8192));
+    fails("give_back", &mut || file.give_back(4096));
     fails("sync", &mut || file.sync());
     fails("try_lock", &mut || file.try_lock().map(drop));
     fails("lock", &mut || file.lock());
     fails("unlock", &mut || file.unlock());
     fails("map", &mut || file.map(4096, false).map(drop));
     fails("close", &mut || file.close());
-    assert_eq!(tried, 22, "one for each method of the two traits");
+    assert_eq!(tried, 23, "one for each method of the two traits");
     scenario.teardown();
 }
 

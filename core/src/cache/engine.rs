@@ -108,7 +108,8 @@ impl Replay for Live<'_> {
         engine.maintenance.delta_is(state.delta.weight(), engine.options.delta_entries_max);
         let tail = state.position.saturating_sub(state.covered);
         if engine.is_local() {
-            engine.maintenance.tail_is(tail, engine.tail_max(&state));
+            engine.maintenance.tail_is(tail, engine.tail_due(&state));
+            engine.look_at_space(&state);
         } else {
             engine.maintenance.commits_are(tail, engine.options.checkpoint_commits, engine.me);
         }
@@ -263,10 +264,9 @@ impl Engine {
     fn adopt(&self, checkpoint: Option<(Manifest, u64)>, cursor: &mut Cursor, deadline: Deadline) {
         let Some((manifest, at)) = checkpoint else { return };
         let target = cursor.position;
-        let bucket_bits = read(&self.state).bucket_bits;
         let from = manifest.cursor;
         let mut again = from;
-        let Ok(mut state) = State::of(manifest, at, Arc::clone(&self.files), bucket_bits) else { return };
+        let Ok(mut state) = State::of(manifest, at, Arc::clone(&self.files)) else { return };
         let behind = || Error::new(ErrorKind::Damaged, "a part of the log could not be read again:").at(&self.dir);
         let done = self.replay_into(&mut state, &mut again, deadline);
         let done = done.and_then(|()| if again.position < target || state.doubt.is_some() { Err(behind()) } else { Ok(()) });
@@ -301,8 +301,8 @@ impl Engine {
                     }
                 };
             };
-            let (from, bits) = (manifest.cursor, rebuild.state.bucket_bits);
-            if let Ok(newer) = State::of(manifest, at, Arc::clone(&self.files), bits) {
+            let from = manifest.cursor;
+            if let Ok(newer) = State::of(manifest, at, Arc::clone(&self.files)) {
                 let believes_absence = rebuild.state.believes_absence;
                 *rebuild.state = newer;
                 rebuild.state.believes_absence = believes_absence;
@@ -320,15 +320,14 @@ impl Engine {
 
     /// Starts again from the newest checkpoint.
     pub(crate) fn reload(&self, cursor: &mut Cursor, deadline: Deadline) -> Result<()> {
-        let bucket_bits = read(&self.state).bucket_bits;
-        let (state, from) = self.load(bucket_bits, deadline)?;
+        let (state, from) = self.load(deadline)?;
         self.install(state, from);
         *cursor = from;
         Ok(())
     }
 
     /// Returns the newest state that can be had, with everything replayed that is published.
-    pub(crate) fn load(&self, bucket_bits: u32, deadline: Deadline) -> Result<(State, Cursor)> {
+    pub(crate) fn load(&self, deadline: Deadline) -> Result<(State, Cursor)> {
         let begun = self.clock.boot();
         let mut pause = NAP * 50;
         loop {
@@ -339,11 +338,11 @@ impl Engine {
             let (mut state, mut cursor) = match manifest {
                 Some(manifest) => {
                     let cursor = manifest.cursor;
-                    (State::of(manifest, start.at, Arc::clone(&self.files), bucket_bits)?, cursor)
+                    (State::of(manifest, start.at, Arc::clone(&self.files))?, cursor)
                 }
                 None => {
                     let cursor = Cursor { position: start.at, chain: 0 };
-                    (State::empty(Arc::clone(&self.files), bucket_bits, cursor.position), cursor)
+                    (State::empty(Arc::clone(&self.files), cursor.position), cursor)
                 }
             };
             // Absence is not believed at once: the drive may remember a name wrongly, or a handle may have gone stale; on a local disk, a

@@ -52,11 +52,11 @@ impl Engine {
     /// Returns the runs and folds that the state, or a recovery from one of `checkpoints`, may need.
     fn kept(&self, checkpoints: &[Vec<u8>]) -> Result<HashSet<u64>> {
         let state = read(&self.state);
-        let mut kept: HashSet<u64> = state.era.union(&state.last_era).copied().chain(named(&state.levels, &state.folds)).collect();
+        let mut kept: HashSet<u64> = state.era.keys().chain(&state.last_era).copied().collect();
         drop(state);
         for manifest in checkpoints.iter().filter_map(|payload| Manifest::parse(payload).ok()) {
             if let Ok(levels) = Levels::parse(&mut Reader::new(&manifest.levels)) {
-                kept.extend(named(&levels, &manifest.folds));
+                kept.extend(named(&levels, &manifest.folds).map(|(id, _)| id));
             }
         }
         Ok(kept)

@@ -16,7 +16,7 @@ use crate::clock::Deadline;
 use crate::error::Result;
 use crate::format::body::AccessesBuilder;
 use crate::format::{BodyBuilder, Record};
-use crate::index::{Levels, Walker};
+use crate::index::{Levels, Slice, Walker};
 use crate::sync::{AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock, read};
 use crate::vfs::VfsFile;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,13 +28,17 @@ use sweep::Retired;
 /// Rows that one merge step reads, about.
 const STEP_ROWS: u64 = 8192;
 /// Bytes of a local log that are not worth a checkpoint, however small the cache must be.
-const TAIL_LEN_MIN: u64 = 256 << 10;
+const TAIL_LEN_MIN: u64 = 128 << 10;
 /// How many times what is due maintenance may fall behind before writers wait for it a little.
 const FAR: usize = 2;
-/// Of writes that evict, one in so many looks whether the files are within the size limit.
-const EVICTIONS_A_LOOK: usize = 64;
-/// Folds that one write makes at most to bring them there, each of about [`FOLD_LEN`].
-const COMPACTION_FOLDS: usize = 8;
+/// The same, where little lives, of the bytes of the log after which a checkpoint is due.
+const FAR_DUE: u64 = 4;
+/// Where little lives a checkpoint is due after so many bytes of a local log: the garbage that is not worth it.
+const TAIL_DUE_MIN: u64 = 4 << 20;
+/// How long a writer waits that is too far ahead; twice as long for each such part of what it may be ahead.
+const PATIENCE_MIN: Duration = Duration::from_millis(10);
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
+const PATIENCE_STEPS: u64 = 128;
 /// A process reads the whole index for damage that it met at most this often.
 const REPAIR_PAUSE: Duration = Duration::from_secs(300);
 
@@ -45,12 +49,10 @@ pub(crate) struct Maintenance {
     due: AtomicBool,
     accesses_due: AtomicBool,
     damage: AtomicBool,
-    /// The files take more than the size limit.
-    bulky: AtomicBool,
-    /// Writes that evicted, to look at the files now and then only.
-    evicting: AtomicUsize,
-    /// What the files took after that was last done something about.
-    compacted_to: AtomicU64,
+    /// How much is to be written before the next look at what the files take.
+    next_look: AtomicU64,
+    /// What they took after that was last done something about.
+    settled: AtomicU64,
     /// When this process last repaired the index because of damage that it met.
     repaired: Mutex<Option<Duration>>,
     /// Files that nobody names, with when this process first saw them (network drives).
@@ -103,20 +105,6 @@ impl Maintenance {
 
     pub(crate) fn accesses_wait(&self) {
         self.accesses_due.store(true, Ordering::Relaxed);
-    }
-
-    /// Takes note of a write that evicts: what is evicted frees nothing before it is folded away.
-    pub(crate) fn evicts(&self, engine: &Engine) {
-        if !engine.is_local() || !self.evicting.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVICTIONS_A_LOOK) {
-            return;
-        }
-        let state = read(&engine.state);
-        let (limit, volume) = (state.tuning.size_limit, engine.volume(&state));
-        // A little below: what is written until it is folded away comes on top. Not again before it was worth it.
-        if volume > limit / 8 * 7 && volume > self.compacted_to.load(Ordering::Relaxed).saturating_add(limit / 16) {
-            self.bulky.store(true, Ordering::Relaxed);
-            self.due.store(true, Ordering::Relaxed);
-        }
     }
 
     /// Takes note of damage in the index: the next step looks after it.
@@ -199,28 +187,26 @@ impl Engine {
         let Some(turn) = self.take_turn() else { return false };
         let deadline = deadline.min(Deadline::after(&*self.clock, self.options.timeout));
         self.maintenance.due.store(false, Ordering::Relaxed);
-        let (len, tail, tail_max) = {
+        let (len, tail, tail_due) = {
             let state = read(&self.state);
             (state.delta.weight(), state.position.saturating_sub(state.covered), self.checkpoint_tail(&state))
         };
-        let full = len >= self.options.delta_entries_max || tail >= tail_max;
+        let full = len >= self.options.delta_entries_max || tail >= tail_due;
         self.limit_segments();
         if self.maintenance.damage.swap(false, Ordering::Relaxed) {
             // What fails now fails again at the next damage that is seen, and is tried again then.
             drop(self.repair_seen(deadline));
         }
-        let bulky = self.maintenance.bulky.swap(false, Ordering::Relaxed);
-        let done = if bulky {
-            self.compact_in_turn(COMPACTION_FOLDS, || true).map(|()| true)
-        } else if full {
-            self.checkpoint(deadline).map(|_| true)
-        } else {
-            self.step(deadline)
+        let done = match self.make_room(full, deadline) {
+            Ok(false) if full => self.checkpoint(deadline),
+            Ok(false) => self.step(deadline).map(drop),
+            Ok(true) => Ok(()),
+            Err(error) => Err(error),
         };
         if done.is_err() {
             // It stays due; the drive is given a moment first.
             self.maintenance.next_step.store(len + self.options.delta_entries_max / 16 + 1, Ordering::Relaxed);
-            self.maintenance.next_step_tail.store(tail + tail_max / 16 + 1, Ordering::Relaxed);
+            self.maintenance.next_step_tail.store(tail + tail_due / 16 + 1, Ordering::Relaxed);
         } else {
             self.plan_next_step();
         }
@@ -229,36 +215,54 @@ impl Engine {
         true
     }
 
-    /// Returns whether writers are far ahead of the thread that does maintenance beside them.
-    pub(crate) fn is_far_behind(&self) -> bool {
+    /// Returns how long a writer waits for the thread that does maintenance beside it: the longer the further it is ahead. `None`: it is not far
+    /// ahead.
+    pub(crate) fn patience(&self) -> Option<Duration> {
         let state = read(&self.state);
-        state.delta.weight() >= self.options.delta_entries_max * FAR
-            || state.position.saturating_sub(state.covered) >= self.tail_max(&state) * FAR as u64
+        let ahead = |is: u64, may: u64| is.saturating_sub(may).saturating_mul(PATIENCE_STEPS) / may.max(1);
+        let changed = (state.delta.weight() as u64, (self.options.delta_entries_max * FAR) as u64);
+        let tail_far = (self.tail_due(&state) * FAR_DUE).min(self.tail_max(&state) * FAR as u64);
+        let tail = (state.position.saturating_sub(state.covered), tail_far);
+        let is_far = changed.0 >= changed.1 || tail.0 >= tail.1;
+        let files = self.over_limit(&state);
+        if !is_far && files == 0 {
+            return None;
+        }
+        let steps = ahead(changed.0, changed.1).max(ahead(tail.0, tail.1)).max(ahead(files, state.tuning.size_limit));
+        Some((PATIENCE_MIN * (1 << steps.min(16))).min(PATIENCE_MAX))
     }
 
-    /// Returns how many bytes of a local log may lie behind the newest checkpoint.
+    /// Returns how many bytes of a local log may lie behind the newest checkpoint before writers wait.
     #[inline]
     pub(crate) fn tail_max(&self, state: &State) -> u64 {
         self.options.tail_len_max.min((state.tuning.size_limit / 32).max(TAIL_LEN_MIN))
     }
 
+    /// Returns how many bytes of a local log may lie behind the newest checkpoint before another is due: few where little lives, because what
+    /// they replaced cannot go before.
+    #[inline]
+    pub(crate) fn tail_due(&self, state: &State) -> u64 {
+        let max = self.tail_max(state);
+        (state.counters.live_bytes / 4).clamp(TAIL_DUE_MIN.min(max), max)
+    }
+
     /// Returns how much may lie behind the newest checkpoint before another is made: bytes of a local log, commits of a shared one.
     fn checkpoint_tail(&self, state: &State) -> u64 {
-        if self.is_local() { self.tail_max(state) } else { self.options.checkpoint_commits }
+        if self.is_local() { self.tail_due(state) } else { self.options.checkpoint_commits }
     }
 
     /// Keeps the segments of a local log small beside what may lie behind a checkpoint.
     pub(crate) fn limit_segments(&self) {
         if let Some(local) = &self.local {
-            local.limit_segments(self.tail_max(&read(&self.state)) / 4);
+            local.limit_segments(self.tail_due(&read(&self.state)) / 4);
         }
     }
 
-    /// Spreads the steps that are due over the writes until the next checkpoint.
+    /// Spreads the merges that are due over the writes until the next checkpoint.
     fn plan_next_step(&self) {
-        let (len, tail, tail_max, debt) = {
+        let (len, tail, tail_due, debt) = {
             let state = read(&self.state);
-            let debt = state.levels.debt() + if self.garbage_is_over(&state) { STEP_ROWS } else { 0 };
+            let debt = state.levels.debt() + if self.commits_wait(&state) { STEP_ROWS } else { 0 };
             (state.delta.weight(), state.position.saturating_sub(state.covered), self.checkpoint_tail(&state), debt)
         };
         let steps = debt.div_ceil(STEP_ROWS);
@@ -266,7 +270,7 @@ impl Engine {
         let (next, next_tail) = if steps == 0 {
             (0, 0)
         } else {
-            (len as u64 + (room / (steps + 1)).max(1), tail + (tail_max.saturating_sub(tail) / (steps + 1)).max(1))
+            (len as u64 + (room / (steps + 1)).max(1), tail + (tail_due.saturating_sub(tail) / (steps + 1)).max(1))
         };
         self.maintenance.next_step.store(usize::try_from(next).unwrap_or(usize::MAX), Ordering::Relaxed);
         self.maintenance.next_step_tail.store(next_tail, Ordering::Relaxed);
@@ -284,7 +288,8 @@ impl Engine {
     }
 }
 
-/// Returns the ids of all files that a state names: runs and folds.
-pub(crate) fn named(levels: &Levels, folds: &[FoldRef]) -> impl Iterator<Item = u64> {
-    levels.files().chain(folds.iter().map(|f| f.id)).collect::<Vec<_>>().into_iter()
+/// Returns the ids of all files that a state names, runs and folds, with their lengths.
+pub(crate) fn named(levels: &Levels, folds: &[FoldRef]) -> impl Iterator<Item = (u64, u64)> {
+    let slices = levels.runs().iter().flat_map(|run| run.slices()).filter(|slice| slice.file != Slice::NO_FILE);
+    slices.map(|slice| (slice.file, slice.file_len)).chain(folds.iter().map(|fold| (fold.id, fold.len))).collect::<Vec<_>>().into_iter()
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! manifest := position(u64) chain(u64) counters(9 x u64) settings usage folds levels
 //! settings := count(u32) { name-len(u32) name value-len(u32) value }
-//! usage    := count(u32) { bucket(u64) bytes(u64) }
+//! usage    := count(u32) { part(u64) bytes(u64) }    -- by the address where each part of the log starts that something lives in
 //! folds    := count(u32) { id(u64) from(u64) to(u64) len(u64) live(u64) sum(u64) }
 //! levels   := len(u32) bytes                       -- see `index::levels`
 //! ```
@@ -67,14 +67,25 @@ pub(crate) struct FoldRef {
     pub(crate) to: u64,
     /// Its file's length in bytes.
     pub(crate) len: u64,
-    /// Bytes of entries in it when it was made.
+    /// Bytes of the log that its entries kept alive when it was made.
     pub(crate) live: u64,
     /// Its head's checksum.
     pub(crate) sum: u64,
 }
 
-/// How many live bytes lie in each part of the log.
+/// How many live bytes lie in each part of the log, by the address where it starts: in local mode a segment or what a fold covers, in shared
+/// mode 64 commits. A part lasts until the next one starts. One of nothing means what no entry means: nothing of it lives.
 pub(crate) type Usage = BTreeMap<u64, u64>;
+
+/// Returns the parts that something lives in.
+pub(crate) fn in_use(usage: &Usage) -> Usage {
+    usage.iter().filter(|(_, bytes)| **bytes > 0).map(|(part, bytes)| (*part, *bytes)).collect()
+}
+
+/// Returns whether two say the same.
+pub(crate) fn same_use(a: &Usage, b: &Usage) -> bool {
+    a.iter().filter(|(_, bytes)| **bytes > 0).eq(b.iter().filter(|(_, bytes)| **bytes > 0))
+}
 
 /// Everything that a checkpoint says.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -37,14 +37,6 @@ const BELL: &str = "bell";
 const OTHER_NAME_PATIENCE: Duration = Duration::from_secs(3);
 const OTHER_NAME_PAUSE: Duration = Duration::from_millis(20);
 
-/// Bits of an address that make a usage bucket: 1 MiB of a local log, 64 commits of a shared one.
-const fn bucket_bits(mode: Mode) -> u32 {
-    match mode {
-        Mode::Local => 20,
-        Mode::Shared => crate::log::ADDR_OFFSET_BITS + 6,
-    }
-}
-
 /// How an engine reaches its drive.
 #[derive(Debug)]
 pub(crate) struct Doors {
@@ -334,14 +326,13 @@ fn build(
     let durable_blobs = !is_local || options.durability == Durability::Host;
     // On a network drive the server sees to names; a local disk wants its directories synced, also under a shared log.
     let sync_names = is_local || drive.kind == Kind::Local;
-    let bits = bucket_bits(marker.mode);
     let engine = Engine {
         folds: FoldFiles::new(Arc::clone(&vfs), dir, seed, is_local),
         blobs: Blobs::new(Arc::clone(&vfs), dir, seed, Arc::clone(&options.chance), durable_blobs, sync_names),
         sync_names,
         dir: dir.to_owned(),
         me,
-        state: RwLock::new(State::empty(Arc::clone(&files), bits, 0)),
+        state: RwLock::new(State::empty(Arc::clone(&files), 0)),
         vfs,
         doors,
         clock,

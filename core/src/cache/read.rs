@@ -32,6 +32,9 @@ struct FoundEntry {
     in_run: bool,
 }
 
+/// So often a look-up is made before damage is believed: each time the files may have been replaced by others meanwhile. Whether it is the last.
+const LOOKS: [bool; 4] = [false, false, false, true];
+
 /// What a look-up found.
 enum Looked<T> {
     Missing,
@@ -158,9 +161,9 @@ impl Engine {
     }
 
     /// Looks up and reads. Damage may only mean that the state is older than the files (they were merged, folded, removed meanwhile): so
-    /// it is believed on the second look.
+    /// it is believed on the last look.
     pub(super) fn get(&self, key: KeyRef<'_>, deadline: Deadline) -> Result<Option<Value>> {
-        for last in [false, true] {
+        for last in LOOKS {
             let look = || self.lookup(key, Value::kept);
             let looked_up = if last { self.patiently(deadline, look) } else { look() };
             let result = match &looked_up {
@@ -247,9 +250,9 @@ impl Engine {
     }
 
     /// Returns what `look` finds with its value as a hit; `None` also if its bytes are damaged (which is counted). Damage may only mean that
-    /// the entry was replaced and its bytes left out of a fold between the look and the reading, so it is believed on the second look.
+    /// the entry was replaced and its bytes left out of a fold between the look and the reading, so it is believed on the last look.
     pub(crate) fn hit(&self, deadline: Deadline, mut look: impl FnMut() -> Result<Option<OwnedEntry>>) -> Result<Option<Hit>> {
-        for last in [false, true] {
+        for last in LOOKS {
             let Some(found) = look()? else { return Ok(None) };
             if let Some(hit) = self.hit_in_transaction(&found) {
                 return hit;
@@ -271,7 +274,7 @@ impl Engine {
 
     /// Returns the live entry of a key that has not expired.
     pub(crate) fn find_live(&self, key: KeyRef<'_>, deadline: Deadline) -> Result<Option<OwnedEntry>> {
-        for last in [false, true] {
+        for last in LOOKS {
             let look = || read(&self.state).find(key.hash(), key);
             let found = if last { self.patiently(deadline, look) } else { look() };
             match found {

@@ -7,7 +7,7 @@
 use crate::cache::apply::{ENTRY_OVERHEAD, cost, log_bytes};
 use crate::cache::engine::Engine;
 use crate::cache::maintain::named;
-use crate::cache::manifest::{Counters, FoldNote, FoldRef, Manifest, Usage};
+use crate::cache::manifest::{Counters, FoldNote, FoldRef, Manifest, Usage, in_use};
 use crate::cache::state::{State, encoded};
 use crate::clock::{Clock, Deadline};
 use crate::error::{Error, Result};
@@ -37,7 +37,7 @@ pub(crate) struct Survey {
 impl Survey {
     fn note_levels(&mut self, bytes: &[u8], folds: &[FoldRef]) {
         let levels = Levels::parse(&mut Reader::new(bytes)).unwrap_or_default();
-        self.named.extend(named(&levels, folds));
+        self.named.extend(named(&levels, folds).map(|(id, _)| id));
     }
 }
 
@@ -137,7 +137,6 @@ impl Engine {
     fn rebuild(&self, survey: &Survey, deadline: Deadline) -> Result<bool> {
         let usable = survey.checkpoints.iter().rev().filter(|m| m.cursor.position >= survey.whole_from);
         let beginning = (survey.whole_from == self.log.first_position()).then_some(None);
-        let bits = read(&self.state).bucket_bits;
         for base in usable.map(Some).chain(beginning) {
             let (state, from) = match base {
                 Some(manifest) => {
@@ -145,11 +144,11 @@ impl Engine {
                     if levels.has_lost() || !levels.verify(&files)?.is_empty() {
                         continue;
                     }
-                    (State::of(manifest.clone(), 0, Arc::clone(&self.files), bits)?, manifest.cursor)
+                    (State::of(manifest.clone(), 0, Arc::clone(&self.files))?, manifest.cursor)
                 }
                 None => {
                     let from = Cursor { position: survey.whole_from, chain: 0 };
-                    (State::empty(Arc::clone(&self.files), bits, from.position), from)
+                    (State::empty(Arc::clone(&self.files), from.position), from)
                 }
             };
             if self.rebuild_from(state, from, deadline)? {
@@ -232,7 +231,7 @@ impl Engine {
         let state = read(&self.state);
         let deltas = [&state.delta];
         let counted = count(&state.layers(&deltas), &state)?;
-        Ok((counted, Totals { counters: state.counters, usage: state.usage.clone() }))
+        Ok((counted, Totals { counters: state.counters, usage: in_use(&state.usage) }))
     }
 }
 
@@ -254,7 +253,7 @@ fn count(layers: &Layers<'_>, state: &State) -> Result<Totals> {
             counters.blobs += 1;
             counters.blob_bytes += entry.value.len;
         }
-        *usage.entry(entry.addr >> state.bucket_bits).or_insert(0) += log_bytes(&found).unsigned_abs();
+        *usage.entry(state.part_of(entry.addr)).or_insert(0) += log_bytes(&found).unsigned_abs();
     }
     debug_assert!(counters.live_bytes >= counters.count * ENTRY_OVERHEAD, "every entry costs");
     Ok(Totals { counters, usage })

@@ -2,9 +2,10 @@
 
 use crate::cache::apply::{At, Old, Outcome, Store, Tracks, apply};
 use crate::cache::maintain::named;
-use crate::cache::manifest::{Counters, FoldNote, FoldRef, Manifest, Usage};
+use crate::cache::manifest::{Counters, FoldNote, FoldRef, Manifest, Usage, in_use, same_use};
 use crate::cache::options::{EvictionPolicy, Setting, Tuning};
 use crate::clock::Clock;
+use crate::compaction::FoldFiles;
 use crate::error::{Error, Result};
 use crate::format::entry::{EntryRef, OwnedEntry};
 use crate::format::wire::{Malformed, Reader, checksum, is_value};
@@ -51,16 +52,16 @@ pub(crate) struct State {
     pub(crate) expire_floor: f64,
     /// Changes whenever eviction orders may have new first entries that a remembered place would miss.
     pub(crate) epoch: u64,
-    /// Bits of an address that make its usage bucket.
-    pub(crate) bucket_bits: u32,
-    /// Files that any list of runs or folds has named since the newest checkpoint, and between the one before and it.
+    /// Where the part of the log starts that the last commit lies in.
+    part: u64,
+    /// Files that any list of runs or folds has named since the newest checkpoint, with their lengths, and those between the one before and it.
     /// In order, because what is dropped is removed in the order of these sets, and the same calls shall ask the drive for the same
     /// things in the same order.
-    pub(crate) era: BTreeSet<u64>,
+    pub(crate) era: BTreeMap<u64, u64>,
     pub(crate) last_era: BTreeSet<u64>,
-    /// The folds of the newest checkpoint, and of the one before it.
+    /// What the newest checkpoint says of the folds, and of where something lives.
     pub(crate) checkpoint_folds: Vec<FoldRef>,
-    pub(crate) last_folds: Vec<FoldRef>,
+    checkpoint_usage: Usage,
     /// Where replay goes on from the checkpoint before the newest.
     pub(crate) last_covered: u64,
     /// Replays without what was derived: neither checkpoints nor merges are taken over. For rebuilding the index from the log.
@@ -79,7 +80,7 @@ pub(crate) struct State {
 
 impl State {
     /// The state of an empty cache.
-    pub(crate) fn empty(files: Arc<RunFiles>, bucket_bits: u32, position: u64) -> Self {
+    pub(crate) fn empty(files: Arc<RunFiles>, position: u64) -> Self {
         Self {
             delta: Delta::new(),
             levels: Levels::default(),
@@ -95,11 +96,11 @@ impl State {
             covered: position,
             expire_floor: f64::NEG_INFINITY,
             epoch: 0,
-            bucket_bits,
-            era: BTreeSet::new(),
+            part: 0,
+            era: BTreeMap::new(),
             last_era: BTreeSet::new(),
             checkpoint_folds: Vec::new(),
-            last_folds: Vec::new(),
+            checkpoint_usage: Usage::new(),
             last_covered: 0,
             plain: false,
             damaged_commits: 0,
@@ -111,8 +112,8 @@ impl State {
     }
 
     /// The state that a checkpoint published at `at` describes.
-    pub(crate) fn of(manifest: Manifest, at: u64, files: Arc<RunFiles>, bucket_bits: u32) -> Result<Self> {
-        let mut state = Self::empty(files, bucket_bits, manifest.cursor.position);
+    pub(crate) fn of(manifest: Manifest, at: u64, files: Arc<RunFiles>) -> Result<Self> {
+        let mut state = Self::empty(files, manifest.cursor.position);
         state.adopt(manifest, at)?;
         Ok(state)
     }
@@ -127,8 +128,9 @@ impl State {
         self.settings = manifest.settings;
         self.usage = manifest.usage;
         self.folds = manifest.folds;
-        self.last_era = std::mem::replace(&mut self.era, named(&self.levels, &self.folds).collect());
-        self.last_folds = std::mem::replace(&mut self.checkpoint_folds, self.folds.clone());
+        self.last_era = std::mem::replace(&mut self.era, named(&self.levels, &self.folds).collect()).into_keys().collect();
+        self.checkpoint_folds.clone_from(&self.folds);
+        self.checkpoint_usage.clone_from(&self.usage);
         self.last_covered = std::mem::replace(&mut self.covered, manifest.cursor.position);
         self.checkpoint_at = at;
         self.doubt = None;
@@ -159,7 +161,7 @@ impl State {
     /// Takes over what the state before this one has in memory of entries that did not change since the checkpoint that this one was
     /// made of, at `from`. Both have replayed the same commits; unless both agree, nothing is taken.
     pub(crate) fn take_over(&mut self, before: &mut Self, from: u64) {
-        let agrees = before.position == self.position && before.counters == self.counters && before.usage == self.usage;
+        let agrees = before.position == self.position && before.counters == self.counters && same_use(&before.usage, &self.usage);
         let undamaged = before.is_undamaged() && self.is_undamaged();
         if agrees && undamaged && self.files.are_mapped() && self.levels.is_flush_of(&before.levels) {
             let older = std::mem::take(&mut before.delta);
@@ -184,10 +186,31 @@ impl State {
             cursor,
             counters: self.counters,
             settings: self.settings.clone(),
-            usage: self.usage.clone(),
-            folds: self.folds.clone(),
+            usage: in_use(&self.usage),
+            folds: self.folds.iter().filter(|fold| !self.is_dead(fold.from)).copied().collect(),
             levels: encoded(levels),
         }
+    }
+
+    /// Returns whether nothing lives any more in the part of a local log that starts at an address.
+    pub(crate) fn is_dead(&self, part: u64) -> bool {
+        self.files.are_mapped() && self.usage.get(&part).is_none_or(|bytes| *bytes == 0)
+    }
+
+    /// Returns whether the newest checkpoint has made the segment of a local log needless that has the addresses `from..to`: no replay needs
+    /// it, and nothing that lives is read from it.
+    pub(crate) fn is_needless(&self, from: u64, to: u64) -> bool {
+        let is_dead = self.checkpoint_usage.get(&from).is_none_or(|bytes| *bytes == 0);
+        to <= self.covered
+            && (is_dead || FoldFiles::meeting(&self.checkpoint_folds, from, to).is_some_and(|fold| fold.from <= from && to <= fold.to))
+    }
+
+    /// Returns where the part of the log starts that an address lies in.
+    pub(crate) fn part_of(&self, addr: u64) -> u64 {
+        if self.part != 0 && addr >= self.part {
+            return self.part;
+        }
+        self.usage.range(..=addr).next_back().map_or(addr, |(part, _)| *part)
     }
 
     pub(crate) fn tracks(&self) -> Tracks {
@@ -274,8 +297,7 @@ impl State {
     /// Takes over what only the state before this one knows.
     pub(crate) fn inherit(&mut self, before: &Self) {
         self.inherit_hold(before);
-        self.last_era.clone_from(&before.era);
-        self.last_folds.clone_from(&before.checkpoint_folds);
+        self.last_era = before.era.keys().copied().collect();
         self.last_covered = before.covered;
         self.epoch = before.epoch + 1;
         self.damaged_commits = before.damaged_commits;
@@ -300,7 +322,13 @@ impl State {
         self.folds.retain(|f| !note.replaces.contains(&f.id));
         let at = self.folds.partition_point(|f| f.from < note.fold.from);
         self.folds.insert(at, note.fold);
-        self.era.insert(note.fold.id);
+        self.era.insert(note.fold.id, note.fold.len);
+        if self.files.are_mapped() {
+            // From now on what it covers is one part.
+            let parts: Vec<u64> = self.usage.range(note.fold.from..note.fold.to).map(|(part, _)| *part).collect();
+            let live = parts.iter().filter_map(|part| self.usage.remove(part)).sum();
+            self.usage.insert(note.fold.from, live);
+        }
     }
 }
 
@@ -320,6 +348,7 @@ impl State {
     pub(crate) fn replay(&mut self, commit: &Commit<'_>, clock: &dyn Clock) -> Applied {
         let mut applied = Applied { void: !commit.counts(), ..Applied::default() };
         self.hold = None;
+        self.part = commit.part;
         if !applied.void {
             applied.outcomes.reserve_exact(commit.body.count() as usize);
             for (record, offset) in commit.body.records() {
@@ -360,7 +389,7 @@ impl State {
         }
         if manifest.cursor.position == at {
             let (levels, agrees) = (self.levels.clone(), manifest.counters == self.counters);
-            let knows_all = agrees && self.is_undamaged() && manifest.usage == self.usage;
+            let knows_all = agrees && self.is_undamaged() && same_use(&manifest.usage, &self.usage);
             // One that cannot be read is no checkpoint: the state stays as it was replayed.
             if self.adopt(manifest, at).is_ok() {
                 if agrees {
@@ -483,11 +512,8 @@ impl Store for MainStore<'_> {
 
     #[inline]
     fn used(&mut self, addr: u64, bytes: i64) {
-        let bucket = addr >> self.state.bucket_bits;
-        let used = self.state.usage.entry(bucket).or_insert(0);
+        let part = self.state.part_of(addr);
+        let used = self.state.usage.entry(part).or_insert(0);
         *used = used.saturating_add_signed(bytes);
-        if *used == 0 {
-            self.state.usage.remove(&bucket);
-        }
     }
 }

@@ -19,7 +19,9 @@ use crate::sync::{lock, read};
 const BATCH: usize = 512;
 const BATCH_LEN: usize = 4 << 20;
 /// The same for what a write removes along the way.
-const VICTIMS_LEN: usize = 1 << 20;
+pub(crate) const VICTIMS_LEN: usize = 1 << 20;
+/// Entries that a walk takes before it lets writers have the state.
+const SLICE: usize = 256;
 /// Entries that an eviction looks at for each one that it may take.
 const LOOKS_PER_VICTIM: u64 = 16;
 
@@ -226,8 +228,6 @@ impl Engine {
     /// Walks on until `take` says no. Waits for nobody while it looks at the state; the walk may be gone on with later.
     pub(crate) fn walk(&self, walker: &mut Walker, deadline: Deadline, mut take: impl FnMut(&EntryRef<'_>) -> bool) -> Result<()> {
         loop {
-            // A walk holds the state for a batch only, so that writers get their turn.
-            let mut batch = Vec::with_capacity(64);
             {
                 let state = read(&self.state);
                 let overlay = self.transaction.overlay();
@@ -244,15 +244,11 @@ impl Engine {
                 if overlay.as_ref().is_some_and(|o| o.cleared) {
                     layers.levels = &empty;
                 }
-                while batch.len() < batch.capacity() {
+                // A walk holds the state for a slice only, so that writers get their turn.
+                for _ in 0..SLICE {
                     match layers.next(walker)? {
-                        Some(found) => {
-                            if !take(&found.as_ref()) {
-                                return Ok(());
-                            }
-                            batch.push(());
-                        }
-                        None => return Ok(()),
+                        Some(found) if take(&found.as_ref()) => {}
+                        _ => return Ok(()),
                     }
                 }
             }
@@ -299,20 +295,6 @@ impl Engine {
         Ok(ids)
     }
 
-    /// Returns whether the live entries, with the garbage that may lie around them, are over the size limit.
-    pub(crate) fn is_over_limit(&self, state: &State, more: u64) -> bool {
-        let in_log = state.counters.live_bytes.saturating_sub(state.counters.blob_bytes);
-        let garbage = state.tuning.garbage_max(in_log, 0);
-        in_log.saturating_add(garbage).saturating_add(state.counters.blob_bytes).saturating_add(more) > state.tuning.size_limit
-    }
-
-    /// Returns what the files take: index runs, folds, the log that is not folded, blobs.
-    pub(crate) fn volume(&self, state: &State) -> u64 {
-        let folds: u64 = state.folds.iter().map(|fold| fold.len).sum();
-        let log = self.local.as_ref().map_or_else(|| state.usage.values().sum(), |local| local.bytes());
-        state.levels.bytes() + folds + log + state.counters.blob_bytes
-    }
-
     /// Chooses what a write removes along the way: first what expired, then, over the limit, what the policy gives up.
     pub(crate) fn victims(&self, now: f64, more: u64) -> Vec<(Cause, VersionsBuilder)> {
         let mut all = Vec::new();
@@ -339,7 +321,7 @@ impl Engine {
     }
 
     /// Chooses up to `limit` entries by the policy, of which all but the last have less than `len_max` bytes of keys.
-    fn policy_victims(&self, limit: u64, len_max: usize) -> VersionsBuilder {
+    pub(crate) fn policy_victims(&self, limit: u64, len_max: usize) -> VersionsBuilder {
         let now = self.clock.wall();
         let state = read(&self.state);
         let mut victims = VersionsBuilder::default();

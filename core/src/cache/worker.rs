@@ -108,19 +108,21 @@ impl Engine {
     /// Returns whether a write would have to see to maintenance: some is due, and no thread is at it, or writers are too far ahead of that.
     #[inline]
     pub(crate) fn wants_maintenance(&self) -> bool {
-        self.maintenance.is_due() && (!self.worker.running.load(Ordering::Acquire) || self.is_far_behind())
+        self.maintenance.is_due() && (!self.worker.running.load(Ordering::Acquire) || self.patience().is_some())
     }
 
-    /// Has the thread do what is due, if there is one. A writer that is far ahead of it waits: as long as the thread is at work (it would
-    /// do that work itself else), but only a moment while the thread waits for another process, which may be stopped.
+    /// Has the thread do what is due, if there is one. A writer that is far ahead of it waits, the longer the further: as long as the thread is at
+    /// work, but only a moment while the thread waits for another process, which may be stopped.
     pub(crate) fn maintain_beside(&self, deadline: Deadline) -> bool {
         if !self.worker.start() {
             return false;
         }
+        let begun = self.clock.boot();
         let mut waits = 0;
-        while self.is_far_behind() && self.worker.running.load(Ordering::Acquire) && !deadline.passed(&*self.clock) {
+        while self.worker.running.load(Ordering::Acquire) && !deadline.passed(&*self.clock) {
+            let Some(patience) = self.patience() else { break };
             waits = if self.is_maintaining() { 0 } else { waits + 1 };
-            if waits > WAITS_MAX {
+            if waits > WAITS_MAX || self.clock.boot().saturating_sub(begun) >= patience {
                 break;
             }
             self.clock.sleep(WAIT);

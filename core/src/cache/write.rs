@@ -238,7 +238,6 @@ impl Engine {
             (due, state.tuning.policy.needs_accesses())
         };
         if due {
-            self.maintenance.evicts(self);
             for (cause, victims) in self.victims(now, more) {
                 body.push(&Record::Remove(cause, victims.list()));
             }

@@ -280,6 +280,12 @@ impl FoldFiles {
         self.dir.join(format!("{id:016x}"))
     }
 
+    /// Returns the first fold that covers one of the addresses `from..to`.
+    pub(crate) fn meeting(folds: &[FoldRef], from: u64, to: u64) -> Option<FoldRef> {
+        let at = folds.partition_point(|fold| fold.to <= from);
+        folds.get(at).filter(|fold| fold.from < to).copied()
+    }
+
     /// Returns the fold that covers an address.
     pub(crate) fn covering(folds: &[FoldRef], addr: u64) -> Option<FoldRef> {
         let at = folds.partition_point(|fold| fold.to <= addr);

@@ -38,6 +38,9 @@ pub struct Commit<'a> {
     pub body: Body<'a>,
     /// Where the body is: what the addresses of its values are told by.
     pub at: BodyAt,
+    /// The address where the part of the log begins that the commit lies in: what goes as a whole once nothing of it lives. In local mode its
+    /// segment; in shared mode 64 commits.
+    pub part: u64,
     /// If set, the commit counts only if its position is this (it was decided on the state just before); else it replays as
     /// nothing.
     pub decided_on: Option<u64>,
@@ -187,7 +190,7 @@ pub trait Log: Debug + Send + Sync {
     fn sync(&self) -> Result<()>;
 
     /// Collects what lies wholly within `from..to` (folded, and its fold published), oldest first. Shared mode collects from the
-    /// beginning of the log only (`from` is ignored there), and as far as the grace allows. Failure is "later", never an error.
+    /// beginning of the log only (`from` is ignored there), and as far as the grace allows; local mode the segment that starts at `from`. Failure is "later", never an error.
     /// Returns how many files went.
     fn collect(&self, from: u64, to: u64) -> usize;
 

@@ -100,6 +100,12 @@ pub trait VfsFile: Debug + Send + Sync {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves blocks for the first `len` bytes and sets at least that length, so that a mapped write cannot meet a full disk.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Gives the blocks from `from` on back to the drive; the length stays, and what was there reads as zeros, or as it was where the drive
+    /// cannot do that.
+    fn give_back(&self, from: u64) -> io::Result<()> {
+        let _ = from;
+        Ok(())
+    }
     /// Makes content and length durable.
     fn sync(&self) -> io::Result<()>;
     /// Closes and reports what the drive says to it. Later calls fail with EBADF. Dropping closes in silence.

@@ -216,6 +216,21 @@ impl VfsFile for OsFile {
         })
     }
 
+    fn give_back(&self, from: u64) -> io::Result<()> {
+        step!("give_back");
+        self.descriptor.with(|fd| {
+            let len = fstat_len(fd)?.saturating_sub(from);
+            if len == 0 {
+                return Ok(());
+            }
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            match rustix::io::retry_on_intr(|| rustix::fs::fallocate(fd, flags, from, len)) {
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+                result => Ok(result?),
+            }
+        })
+    }
+
     /// fsync, not fdatasync: the length and everything else that reading the bytes back needs, at the price of the times.
     fn sync(&self) -> io::Result<()> {
         step!("sync");

@@ -21,7 +21,7 @@ const CLOSE_CHECKPOINT_LEN: u64 = 4 << 20;
 impl Engine {
     /// Writes the delta as a run, and publishes a checkpoint that names it.
     pub(crate) fn checkpoint(&self, deadline: Deadline) -> Result<()> {
-        // Most of what must be durable before the checkpoint is made so now: the commits that come in between are replayed once more.
+        // Most of what the sweep after the checkpoint makes durable is made so now: the commits that come in between are replayed once more.
         self.log.sync()?;
         // Writers wait for the copy alone, not for the run that is made of it.
         let (delta, levels, mut manifest) = {
@@ -51,9 +51,6 @@ impl Engine {
     pub(crate) fn publish_checkpoint(&self, manifest: &Manifest, deadline: Deadline) -> Result<()> {
         self.sync_names("run")?;
         self.sync_blobs()?;
-        // What the checkpoint covers must not be lost when the machine goes down, or it would name bytes that are not there. The checkpoint
-        // before this one is durable with it.
-        self.log.sync()?;
         let mut body = BodyBuilder::default();
         body.push(&Record::Checkpoint(&manifest.encode()));
         self.commit(&body, deadline)?;
@@ -63,8 +60,8 @@ impl Engine {
         };
         if adopted {
             self.log.adopted(at);
+            self.sweep(at);
         }
-        self.sweep();
         Ok(())
     }
 

@@ -1,27 +1,34 @@
 //! Steps that make the cache smaller: merges of index runs, and folds of the parts of the log with the most garbage.
+//!
+//! A fold may take in any part that no more is written to. Its sources go with the next checkpoint, which names it.
 
 use super::sweep::Retired;
+use crate::cache::apply::log_bytes;
 use crate::cache::engine::Engine;
-use crate::cache::manifest::{FoldNote, FoldRef, Usage};
+use crate::cache::manifest::{FoldNote, FoldRef};
 use crate::cache::state::{State, encoded, levels_sum};
 use crate::clock::Deadline;
 use crate::compaction::FoldFiles;
 use crate::compaction::fold::{FoldBuilder, fold_order};
 use crate::error::{ErrorKind, Result};
 use crate::format::{BodyBuilder, Place, Record};
-use crate::index::{Direction, Levels, MergeStep, Order, Span, Walker};
+use crate::index::{Direction, Layers, Levels, MergeStep, Span, Walker};
+use crate::log::ADDR_OFFSET_BITS;
 use crate::log::local::LocalLog;
-use crate::sync::{read, write};
+use crate::sync::read;
 
 /// Live bytes that a fold gathers, about: what one step may copy.
 const FOLD_LEN: u64 = 4 << 20;
 /// A fold is not worth its copying while at least so much of its part of the log lives, in hundredths.
 const FOLD_LIVE_MAX: u64 = 90;
+/// A neighbour of what is folded comes along if it has no more live bytes than this, or if no more of it lives, in hundredths.
+const SMALL_LEN: u64 = 256 << 10;
+const NEIGHBOUR_LIVE_MAX: u64 = 75;
 
 impl Engine {
-    /// Makes one step of merging or folding. Returns whether there was one to make.
+    /// Makes one step of merging, or of folding in shared mode. Returns whether there was one to make.
     pub(super) fn step(&self, deadline: Deadline) -> Result<bool> {
-        Ok(self.merge_step(deadline)? || self.fold_step(false, deadline)?)
+        Ok(self.merge_step(deadline)? || (!self.is_local() && self.fold_commits(deadline)?))
     }
 
     pub(super) fn merge_step(&self, deadline: Deadline) -> Result<bool> {
@@ -57,36 +64,37 @@ impl Engine {
         Ok(true)
     }
 
-    /// Returns whether garbage is more than the set fraction of the live bytes of the log. What no fold can take away yet (the segment that
-    /// is written to, and what no checkpoint covers) is not counted in: it will be.
-    pub(super) fn garbage_is_over(&self, state: &State) -> bool {
-        if let Some(local) = &self.local {
-            let parts = parts_of(state, local);
-            let total: u64 = parts.iter().map(|part| part.len).sum();
-            let live: u64 = parts.iter().map(|part| part.live).sum();
-            return total > live.saturating_add(state.tuning.garbage_max(live, self.options.garbage_len_min));
-        }
-        let live: u64 = state.usage.values().sum();
-        let total = self.shared_log_bytes(state) + state.folds.iter().map(|f| f.len).sum::<u64>();
-        total > live.saturating_add(state.tuning.garbage_max(live, self.options.garbage_len_min))
+    /// Returns whether so many commits of a shared log are covered and not folded that they are to be folded, whatever lives of them.
+    pub(super) fn commits_wait(&self, state: &State) -> bool {
+        let folded = state.folds.last().map_or(0, |f| f.to >> ADDR_OFFSET_BITS);
+        !self.is_local() && state.covered.saturating_sub(folded) >= self.options.fold_commits
     }
 
-    /// A shared log's commits are folded once they are many, whatever lives of them.
-    fn shared_log_bytes(&self, state: &State) -> u64 {
-        let folded = state.folds.last().map_or(0, |f| f.to >> crate::log::ADDR_OFFSET_BITS);
-        let live: u64 = state.usage.values().sum();
-        if state.covered.saturating_sub(folded) >= self.options.fold_commits { u64::MAX / 4 } else { live }
-    }
-
-    /// Folds the part of the log with the most garbage, if there is too much of it or in any case.
-    pub(super) fn fold_step(&self, any: bool, deadline: Deadline) -> Result<bool> {
-        let Some((from, to, replaces)) = self.choose_fold(any) else { return Ok(false) };
-        self.fold_part(from, to, replaces, deadline)?;
+    /// Folds the commits of a shared log that are not folded yet, if there are many.
+    fn fold_commits(&self, deadline: Deadline) -> Result<bool> {
+        let (from, to) = {
+            let state = read(&self.state);
+            if !self.commits_wait(&state) {
+                return Ok(false);
+            }
+            let from = state.folds.last().map_or(0, |f| f.to);
+            let first = from >> ADDR_OFFSET_BITS;
+            (from, state.covered.min(first + 4 * self.options.fold_commits) << ADDR_OFFSET_BITS)
+        };
+        self.fold_part(from, to, Vec::new(), deadline)?;
         Ok(true)
     }
 
-    /// Folds a part of the log that lies before the checkpoint, with the folds `replaces` in it.
-    pub(crate) fn fold_part(&self, from: u64, to: u64, replaces: Vec<u64>, deadline: Deadline) -> Result<()> {
+    /// Folds the part of a local log with the most garbage in relation to what lives of it, along with neighbours as long as
+    /// no more than `most` bytes are copied. Returns how many were, or `None` if no part is worth it.
+    pub(super) fn fold_worst(&self, local: &LocalLog, most: u64, deadline: Deadline) -> Result<Option<u64>> {
+        let sealed = local.sealed();
+        let Some((from, to, replaces)) = choose(&parts_of(&read(&self.state), &sealed), most.min(FOLD_LEN)) else { return Ok(None) };
+        self.fold_part(from, to, replaces, deadline).map(Some)
+    }
+
+    /// Folds what lies between two addresses, with the folds `replaces` in it. Returns how long the fold is.
+    pub(crate) fn fold_part(&self, from: u64, to: u64, replaces: Vec<u64>, deadline: Deadline) -> Result<u64> {
         let (builder, live) = self.gather(from, to, deadline)?;
         let seed = self.marker.seed();
         let (bytes, sum) = builder.finish(from, to, seed);
@@ -101,53 +109,24 @@ impl Engine {
             self.retire_if_unnamed(Retired::Fold(fold.id));
         }
         self.folds.retain(&folds);
-        Ok(())
+        Ok(fold.len)
     }
 
-    /// Chooses a part of the log that lies before the checkpoint: in local mode a sealed segment or a fold, in shared mode the commits
-    /// that are not folded yet. Returns its addresses and the folds in it.
-    fn choose_fold(&self, any: bool) -> Option<(u64, u64, Vec<u64>)> {
-        let state = read(&self.state);
-        if !any && !self.garbage_is_over(&state) {
-            return None;
-        }
-        let Some(local) = &self.local else {
-            let from = state.folds.last().map_or(0, |f| f.to);
-            let first = from >> crate::log::ADDR_OFFSET_BITS;
-            let to = state.covered.min(first + 4 * self.options.fold_commits);
-            return (to > first).then(|| (from, to << crate::log::ADDR_OFFSET_BITS, Vec::new()));
-        };
-        let parts = parts_of(&state, local);
-        let worth = |part: &Part| part.live.saturating_mul(100) / part.len.max(1);
-        let (at, worst) = parts.iter().enumerate().min_by_key(|(_, part)| worth(part))?;
-        if worth(worst) > FOLD_LIVE_MAX {
-            return None;
-        }
-        // Neighbours come along while the copying stays small, so that folds do not become many.
-        let (mut low, mut high, mut bytes) = (at, at, worst.live);
-        while high + 1 < parts.len() && parts[high + 1].from == parts[high].to && bytes + parts[high + 1].live <= FOLD_LEN {
-            high += 1;
-            bytes += parts[high].live;
-        }
-        while low > 0 && parts[low - 1].to == parts[low].from && bytes + parts[low - 1].live <= FOLD_LEN {
-            low -= 1;
-            bytes += parts[low].live;
-        }
-        let replaces = parts[low..=high].iter().filter_map(|part| part.fold).collect();
-        Some((parts[low].from, parts[high].to, replaces))
-    }
-
-    /// Collects the live entries whose addresses lie within `from..to`.
+    /// Collects the live entries whose addresses lie within `from..to`, of a copy of the state: nobody waits for it. What was removed since is
+    /// garbage in the fold; nothing that is stored from now on has such an address.
     fn gather(&self, from: u64, to: u64, deadline: Deadline) -> Result<(FoldBuilder, u64)> {
-        let mut entries = Vec::new();
+        let (delta, levels, folds) = {
+            let state = read(&self.state);
+            (state.delta.snapshot(), state.levels.clone(), state.folds.clone())
+        };
+        let deltas = [&delta];
+        let layers = Layers { deltas: &deltas, levels: &levels, files: &self.files };
         let mut walker = Walker::new(Span::addresses(from, to), Direction::Forward);
-        self.walk(&mut walker, deadline, |entry| {
-            entries.push(entry.to_owned());
-            true
-        })?;
-        write(&self.state).delta.forget_view(Order::Address);
+        let mut entries = Vec::new();
+        while let Some(found) = layers.next(&mut walker)? {
+            entries.push(found.to_owned());
+        }
         entries.sort_by_key(|entry| fold_order(&entry.as_ref()));
-        let folds = read(&self.state).folds.clone();
         let seed = self.marker.seed();
         let (mut builder, mut live) = (FoldBuilder::default(), 0);
         for entry in &entries {
@@ -164,44 +143,66 @@ impl Engine {
             } else {
                 None
             };
-            let value = value.as_deref().unwrap_or(&[]);
-            live += value.len() as u64;
-            builder.push(&e, value, seed);
+            live += log_bytes(&e).unsigned_abs();
+            builder.push(&e, value.as_deref().unwrap_or(&[]), seed);
         }
         Ok((builder, live))
     }
 }
 
-/// A part of a local log that a fold can take in: a sealed segment that a checkpoint covers, or a fold.
-struct Part {
-    from: u64,
-    to: u64,
+/// A part of a local log that a fold can take in: a full segment, or a fold.
+pub(super) struct Part {
+    pub(super) from: u64,
+    pub(super) to: u64,
     /// What it takes on disk, and about how much of that lives.
-    len: u64,
-    live: u64,
-    fold: Option<u64>,
+    pub(super) len: u64,
+    pub(super) live: u64,
+    pub(super) fold: Option<u64>,
 }
 
-/// Returns all parts that can be folded, in order.
-fn parts_of(state: &State, local: &LocalLog) -> Vec<Part> {
-    let part = |from, to, len, fold| Part { from, to, len, live: live_within(&state.usage, state.bucket_bits, from, to), fold };
-    let mut parts: Vec<Part> = state.folds.iter().map(|f| part(f.from, f.to, f.len, Some(f.id))).collect();
-    let sealed = local.sealed().into_iter();
-    let raw = sealed.filter(|(from, to)| *to <= state.covered && !state.folds.iter().any(|f| f.from < *to && *from < f.to));
-    parts.extend(raw.map(|(from, to)| part(from, to, to - from, None)));
+impl Part {
+    /// Returns how much of it lives, in hundredths.
+    fn percent(&self) -> u64 {
+        self.live.saturating_mul(100) / self.len.max(1)
+    }
+
+    /// Returns whether it comes along where a neighbour is folded: there is little to copy, or much to win.
+    fn comes_along(&self) -> bool {
+        self.live <= SMALL_LEN || self.percent() <= NEIGHBOUR_LIVE_MAX
+    }
+}
+
+/// Returns all parts in which something lives, in order.
+pub(super) fn parts_of(state: &State, sealed: &[(u64, u64)]) -> Vec<Part> {
+    let used = |from: u64| state.usage.get(&from).copied().unwrap_or(0);
+    let of_fold = |f: &FoldRef| {
+        let live = u128::from(f.len) * u128::from(used(f.from).min(f.live)) / u128::from(f.live.max(1));
+        Part { from: f.from, to: f.to, len: f.len, live: u64::try_from(live).unwrap_or(f.len), fold: Some(f.id) }
+    };
+    let mut parts: Vec<Part> = state.folds.iter().map(of_fold).collect();
+    let raw = sealed.iter().filter(|(from, to)| FoldFiles::meeting(&state.folds, *from, *to).is_none());
+    parts.extend(raw.map(|(from, to)| Part { from: *from, to: *to, len: to - from, live: used(*from).min(to - from), fold: None }));
+    parts.retain(|part| part.live > 0 && part.to <= state.position);
     parts.sort_unstable_by_key(|part| part.from);
     parts
 }
 
-/// Returns about how many live bytes lie within `from..to`; buckets at the edges count in part.
-fn live_within(usage: &Usage, bits: u32, from: u64, to: u64) -> u64 {
-    let width = 1_u64 << bits;
-    usage
-        .range(from >> bits..=(to - 1) >> bits)
-        .map(|(bucket, bytes)| {
-            let start = bucket << bits;
-            let overlap = to.min(start + width) - from.max(start);
-            u64::try_from(u128::from(*bytes) * u128::from(overlap) / u128::from(width)).unwrap_or(u64::MAX)
-        })
-        .sum()
+/// Chooses the part that is most worth folding. Returns its addresses and the folds in it, or `None` if none is worth it.
+fn choose(parts: &[Part], most: u64) -> Option<(u64, u64, Vec<u64>)> {
+    let (at, worst) = parts.iter().enumerate().min_by_key(|(_, part)| part.percent())?;
+    if worst.percent() > FOLD_LIVE_MAX {
+        return None;
+    }
+    // Neighbours come along while the copying stays small, so that folds do not become many. (Nothing lives between neighbours.)
+    let (mut low, mut high, mut bytes) = (at, at, worst.live);
+    while let Some(next) = parts.get(high + 1).filter(|next| next.comes_along() && bytes + next.live <= most) {
+        high += 1;
+        bytes += next.live;
+    }
+    while let Some(next) = low.checked_sub(1).map(|i| &parts[i]).filter(|next| next.comes_along() && bytes + next.live <= most) {
+        low -= 1;
+        bytes += next.live;
+    }
+    let replaces = parts[low..=high].iter().filter_map(|part| part.fold).collect();
+    Some((parts[low].from, parts[high].to, replaces))
 }

@@ -1,7 +1,9 @@
 //! Removal of files that nothing needs any more: at once on a local disk, after a grace on a network drive, where others may still read them.
 
 use crate::cache::engine::Engine;
+use crate::error::Result;
 use crate::index::file_name;
+use crate::log::local::LocalLog;
 use crate::sync::{lock, read, write};
 use std::time::Duration;
 
@@ -42,41 +44,54 @@ impl Engine {
         }
     }
 
-    /// Removes, right after a checkpoint, what neither the state nor a recovery from the checkpoint before can need.
-    pub(super) fn sweep(&self) {
-        let (keep, folds_before, folds_now, levels, covered) = {
-            let state = read(&self.state);
-            let keep: std::collections::HashSet<u64> = state.era.union(&state.last_era).copied().collect();
-            (keep, state.last_folds.clone(), state.folds.clone(), state.levels.clone(), state.last_covered)
-        };
-        if !self.is_local() {
-            self.retire_dropped();
-            let folded = folds_now.last().map_or(0, |f| f.to >> crate::log::ADDR_OFFSET_BITS);
-            self.log.collect(0, folded.min(covered));
+    /// Removes, right after the checkpoint at `at`, what neither the state nor a recovery can need. What fails is done after the next one.
+    pub(super) fn sweep(&self, at: u64) {
+        if let Some(local) = &self.local {
+            drop(self.sweep_local(local, at));
             return;
         }
+        let (folded, covered) = {
+            let state = read(&self.state);
+            (state.folds.last().map_or(0, |f| f.to >> crate::log::ADDR_OFFSET_BITS), state.last_covered)
+        };
+        self.retire_dropped();
+        self.log.collect(0, folded.min(covered));
+    }
+
+    fn sweep_local(&self, local: &LocalLog, at: u64) -> Result<()> {
+        local.list_segments()?;
+        let sealed = local.sealed();
+        let (era, levels, folds, needless) = {
+            let state = read(&self.state);
+            let needless: Vec<(u64, u64)> = sealed.into_iter().filter(|(from, to)| state.is_needless(*from, *to)).collect();
+            (state.era.clone(), state.levels.clone(), state.folds.clone(), needless)
+        };
         self.files.retain(levels.files());
-        for (dir, path) in [("run", self.dir.join("run")), ("fold", self.folds.dir().to_owned())] {
-            let Ok(names) = self.vfs.read_dir(&path) else { continue };
-            for name in names {
-                let id = (name.len() == 16).then(|| u64::from_str_radix(&name, 16).ok()).flatten();
-                if id.is_some_and(|id| !keep.contains(&id)) {
-                    // Later, if not now: the next checkpoint tries again.
-                    drop(self.vfs.unlink(&self.dir.join(dir).join(&name)));
-                }
-            }
+        self.folds.retain(&folds);
+        let mut gone = Vec::new();
+        for dir in [self.dir.join("run"), self.folds.dir().to_owned()] {
+            let Ok(names) = self.vfs.read_dir(&dir) else { continue };
+            let id_of = |name: &String| (name.len() == 16).then(|| u64::from_str_radix(name, 16).ok()).flatten();
+            gone.extend(names.iter().filter(|name| id_of(name).is_some_and(|id| !era.contains_key(&id))).map(|name| dir.join(name)));
         }
-        for fold in &folds_now {
-            for before in folds_before.iter().filter(|b| b.from < fold.to && fold.from < b.to) {
-                self.log.collect(fold.from.max(before.from), fold.to.min(before.to).min(covered));
-            }
+        if gone.is_empty() && needless.is_empty() {
+            return Ok(());
         }
+        // A recovery that started at an older checkpoint would miss what goes now.
+        local.settle(at)?;
+        for path in gone {
+            drop(self.vfs.unlink(&path));
+        }
+        for (from, to) in needless {
+            self.log.collect(from, to);
+        }
+        Ok(())
     }
 
     /// Puts what the last checkpoint made needless on the list of files that go later (network drives).
     fn retire_dropped(&self) {
         let mut state = write(&self.state);
-        let dropped: Vec<u64> = state.last_era.difference(&state.era).copied().collect();
+        let dropped: Vec<u64> = state.last_era.iter().filter(|id| !state.era.contains_key(id)).copied().collect();
         state.last_era.clear();
         drop(state);
         let now = self.clock.boot();

@@ -19,6 +19,7 @@ use crate::format::{BODY_LEN_MAX, Marker, Record};
 use crate::publish::Gate;
 use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 use crate::vfs::{OpenMode, Vfs};
+pub use segments::Extent;
 use segments::{Segment, Segments};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ use tail::Tail;
 pub const FIRST_POSITION: u64 = 64;
 /// Room in a cache's first segment, in bytes. Each further one is twice as large, up to [`SEGMENT_LEN_MAX`] (less in a small cache).
 const SEGMENT_LEN_MIN: u64 = 256 << 10;
+/// No cache is so small that its segments have less room.
+const SEGMENT_LEN_LEAST: u64 = 32 << 10;
 const SEGMENT_LEN_MAX: u64 = 8 << 20;
 /// No segment has more room than this: one that a single commit needs.
 const SEGMENT_LEN_LIMIT: u64 = (BODY_LEN_MAX + (64 << 10)) as u64;
@@ -128,7 +131,7 @@ impl LocalLog {
 
     /// Says how long segments may be: their space is reserved when they are made, so a small cache wants small ones.
     pub fn limit_segments(&self, len: u64) {
-        self.segment_len_max.store(len.clamp(SEGMENT_LEN_MIN, SEGMENT_LEN_MAX), Ordering::Relaxed);
+        self.segment_len_max.store(len.clamp(SEGMENT_LEN_LEAST, SEGMENT_LEN_MAX), Ordering::Relaxed);
     }
 
     /// Returns what the checkpoint commits say that `tail` remembers: a recovery may start from any of them.
@@ -140,18 +143,40 @@ impl LocalLog {
         words.into_iter().filter(|at| *at != 0).filter_map(|at| self.checkpoint_at(at).transpose()).collect()
     }
 
-    /// Returns how many bytes of frames the segments hold.
+    /// Returns what is known of every segment, in order.
     #[must_use]
-    pub fn bytes(&self) -> u64 {
-        let starts = self.segments.starts();
-        let ends = starts.iter().skip(1).copied().chain([self.end()]);
-        starts.iter().zip(ends).map(|(start, end)| self.segments.extent(*start, end)).sum()
+    pub fn extents(&self) -> Vec<Extent> {
+        self.segments.extents(self.end())
     }
 
-    /// Returns the first position and the one after the last of each segment that is full.
+    /// Returns the first address and the one after the last of each segment that is full.
     #[must_use]
     pub fn sealed(&self) -> Vec<(u64, u64)> {
-        self.segments.starts().windows(2).filter_map(|pair| Some((pair[0], self.segments.sealed_end(pair[0], pair[1])?))).collect()
+        self.segments.sealed(self.end())
+    }
+
+    /// Looks again which segments there are: also those that [`Self::forget_segment`] let go of.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn list_segments(&self) -> Result<()> {
+        self.segments.list()
+    }
+
+    /// Lets go of a segment that the newest checkpoint made needless. Whoever made that checkpoint removes its file.
+    pub fn forget_segment(&self, start: u64) {
+        self.segments.forget(start);
+    }
+
+    /// Makes the checkpoint at `at`, which was published, the one that a recovery starts from, also after a power failure: what only older ones
+    /// need may then be removed.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn settle(&self, at: u64) -> Result<()> {
+        self.sync_to(self.tail.end())?;
+        self.tail.set_durable(self.tail.durable(), at);
+        self.tail.file.sync().map_err(|e| Error::io("sync", &self.tail.path, e))
     }
 
     fn try_lock_once(&self) -> Result<bool> {
@@ -232,7 +257,7 @@ impl LocalLog {
                 let next = frame::after(position, frame.len);
                 if let Some(body) = frame.body {
                     let at = BodyAt::Local(position + frame.body_offset as u64);
-                    replay.commit(&Commit { position, next, body, at, decided_on: frame.decided_on });
+                    replay.commit(&Commit { position, next, body, at, part: segment.start, decided_on: frame.decided_on });
                 }
                 *cursor = Cursor { position: next, chain: frame.sum };
                 Ok(true)
@@ -266,9 +291,9 @@ impl LocalLog {
         next
     }
 
-    /// Appends a frame at the cursor (which has replayed everything) and publishes it. Returns its position and where its body is. The
-    /// caller holds the lock.
-    fn append(&self, cursor: &mut Cursor, proposal: &Proposal<'_>) -> Result<(u64, BodyAt)> {
+    /// Appends a frame at the cursor (which has replayed everything) and publishes it. Returns its position, where its body is, and where its
+    /// segment starts. The caller holds the lock.
+    fn append(&self, cursor: &mut Cursor, proposal: &Proposal<'_>) -> Result<(u64, BodyAt, u64)> {
         proposal.check_len()?;
         let len = frame::frame_len(proposal.body, proposal.decided_on.is_some());
         let segment = self.make_room(cursor, len)?;
@@ -285,7 +310,7 @@ impl LocalLog {
         let next = frame::after(position, len);
         self.tail.publish(next); // Commit point: from here on, everybody sees the frame.
         *cursor = Cursor { position: next, chain: sum };
-        Ok((position, BodyAt::Local(position + header.len() as u64)))
+        Ok((position, BodyAt::Local(position + header.len() as u64), segment.start))
     }
 
     /// Returns the segment with room for a frame of `len` bytes and a seal at the cursor, sealing the current one if need be.
@@ -307,8 +332,11 @@ impl LocalLog {
             let start = frame::after(cursor.position, seal.len());
             self.tail.publish(start);
             *cursor = Cursor { position: start, chain: sum };
+            // What it reserved and did not need; a drive that cannot give that back keeps it.
+            drop(segment.file.give_back((segment.offset(start) as u64).next_multiple_of(4096)));
         }
-        let capacity = (last * 2).clamp(SEGMENT_LEN_MIN, self.segment_len_max.load(Ordering::Relaxed)).max(need).next_multiple_of(4096);
+        let most = self.segment_len_max.load(Ordering::Relaxed);
+        let capacity = (last * 2).max(SEGMENT_LEN_MIN).min(most).max(need).next_multiple_of(4096);
         self.segments.create(cursor.position, capacity, self.tail.durable_checkpoint())
     }
 
@@ -328,7 +356,7 @@ impl LocalLog {
             return Ok(Published::Behind);
         }
         let before = *cursor;
-        let (position, at) = match self.append(cursor, proposal) {
+        let (position, at, part) = match self.append(cursor, proposal) {
             Ok(done) => done,
             Err(error) => {
                 *cursor = before;
@@ -337,7 +365,7 @@ impl LocalLog {
         };
         // What others read out of the frame is what it was made of.
         let body = proposal.body.as_body();
-        replay.commit(&Commit { position, next: cursor.position, body, at, decided_on: proposal.decided_on });
+        replay.commit(&Commit { position, next: cursor.position, body, at, part, decided_on: proposal.decided_on });
         Ok(Published::At(position))
     }
 
@@ -441,8 +469,8 @@ impl Log for LocalLog {
         self.sync_to(self.tail.end())
     }
 
-    fn collect(&self, from: u64, to: u64) -> usize {
-        self.segments.remove_within(from, to)
+    fn collect(&self, from: u64, _to: u64) -> usize {
+        usize::from(self.segments.remove(from))
     }
 
     fn adopted(&self, at: u64) {

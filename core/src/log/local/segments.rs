@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{SEGMENT_HEADER_LEN, SegmentHeader};
 use crate::format::wire::Malformed;
 use crate::log::Bytes;
-use crate::sync::{AtomicUsize, Ordering, RwLock, read, write};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, RwLock, read, write};
 use crate::vfs::{Map, OpenMode, Vfs, VfsFile};
 use std::collections::BTreeMap;
 use std::io;
@@ -28,6 +28,8 @@ pub(super) struct Segment {
     pub(super) file: Arc<dyn VfsFile>,
     /// The offset up to which this process has asked for the pages that it writes to.
     populated: AtomicUsize,
+    /// Where it was sealed, once that is known (0: not yet).
+    sealed_at: AtomicU64,
 }
 
 impl Segment {
@@ -35,6 +37,16 @@ impl Segment {
     #[inline]
     pub(super) fn end(&self) -> u64 {
         self.start + (self.map.len() - SEGMENT_HEADER_LEN) as u64
+    }
+
+    /// Returns where it was sealed, if another one starts at `next`: there, unless others between them were removed.
+    fn sealed_end(&self, next: u64) -> u64 {
+        if next <= self.end() {
+            self.sealed_at.store(next, Ordering::Relaxed);
+            return next;
+        }
+        let known = self.sealed_at.load(Ordering::Relaxed);
+        if known == 0 { self.end() } else { known }
     }
 
     /// Returns the offset in the file of a position.
@@ -66,6 +78,19 @@ impl Segment {
         let end = end.min(self.end());
         self.map.bytes(self.offset(position), usize::try_from(end.checked_sub(position)?).ok()?)
     }
+}
+
+/// What is known of a segment.
+#[derive(Debug, Clone, Copy)]
+pub struct Extent {
+    /// The address of its first frame.
+    pub start: u64,
+    /// The address after its last one, or, if it is not full, where its room ends.
+    pub to: u64,
+    /// Bytes of its file, what is reserved included.
+    pub len: u64,
+    /// Another one follows it.
+    pub is_full: bool,
 }
 
 /// All segments that are known, opened or not.
@@ -158,7 +183,7 @@ impl Segments {
         let len = file.len().map_err(|e| Error::io("look at", &path, e))?.min(SEGMENT_HEADER_LEN as u64 + capacity);
         let len = usize::try_from(len).map_err(|_| damaged("too long a segment:"))?;
         let map = file.map(len, self.writable).map_err(|e| Error::io("map", &path, e))?;
-        Ok(Arc::new(Segment { start, capacity, path, map, file, populated: AtomicUsize::new(0) }))
+        Ok(Arc::new(Segment { start, capacity, path, map, file, populated: AtomicUsize::new(0), sealed_at: AtomicU64::new(0) }))
     }
 
     /// Makes the segment that starts at `start` with room for `capacity` bytes of frames. The caller holds the lock.
@@ -249,34 +274,47 @@ impl Segments {
         found
     }
 
-    /// Returns how many bytes of frames the segment at `start` holds, if it goes on at most to `next`.
-    pub(super) fn extent(&self, start: u64, next: u64) -> u64 {
-        let len = self.holding(start).ok().flatten().filter(|s| s.start == start).map_or(0, |s| s.end() - s.start);
-        len.min(next.saturating_sub(start))
+    /// Returns what is known of every segment, in order, without opening any. After a segment comes the next one, or a gap where others were
+    /// removed: then an opened one knows where it ends.
+    /// What starts behind `log_end` was left by a power failure.
+    pub(super) fn extents(&self, log_end: u64) -> Vec<Extent> {
+        let known = read(&self.known);
+        let nexts = known.keys().skip(1).copied().chain([u64::MAX]);
+        let extent = |((start, segment), next): ((&u64, &Option<Arc<Segment>>), u64)| {
+            let is_full = next <= log_end;
+            let header = SEGMENT_HEADER_LEN as u64;
+            let (to, len) = match segment {
+                Some(segment) if is_full => (segment.sealed_end(next), segment.sealed_end(next) - start + header),
+                Some(segment) => (segment.end(), segment.map.len() as u64),
+                None if is_full => (next, next - start + header),
+                None => (*start, header),
+            };
+            Extent { start: *start, to, len, is_full }
+        };
+        known.iter().zip(nexts).map(extent).collect()
     }
 
-    /// Returns where the segment at `start` ends, if the next one, at `next`, follows it without a gap.
-    pub(super) fn sealed_end(&self, start: u64, next: u64) -> Option<u64> {
-        let segment = self.holding(start).ok().flatten()?;
-        (segment.start == start && next <= segment.end()).then_some(next)
-    }
-
-    /// Removes the files of segments that lie within `from..to`. Those that map them keep them.
-    pub(super) fn remove_within(&self, from: u64, to: u64) -> usize {
+    /// Returns where each segment starts and ends that is full: another one follows it in a log that ends at `log_end`.
+    pub(super) fn sealed(&self, log_end: u64) -> Vec<(u64, u64)> {
         let starts = self.starts();
-        let whole = |pair: &&[u64]| from <= pair[0] && self.sealed_end(pair[0], pair[1]).is_some_and(|end| end <= to);
-        let gone: Vec<u64> = starts.windows(2).filter(whole).map(|pair| pair[0]).collect();
-        let mut removed = 0;
-        for start in gone {
-            match self.vfs.unlink(&self.path(start)) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => {} // later
-                _ => {
-                    write(&self.known).remove(&start);
-                    removed += 1;
-                }
+        let full = starts.windows(2).filter(|pair| pair[1] <= log_end);
+        full.filter_map(|pair| Some((pair[0], self.starting(pair[0]).ok()?.sealed_end(pair[1])))).collect()
+    }
+
+    /// Removes the file of a segment. Those that map it keep it. Returns whether it is gone.
+    pub(super) fn remove(&self, start: u64) -> bool {
+        match self.vfs.unlink(&self.path(start)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => false,
+            _ => {
+                self.forget(start);
+                true
             }
         }
-        removed
+    }
+
+    /// Lets go of a segment that nothing is read from any more.
+    pub(super) fn forget(&self, start: u64) {
+        write(&self.known).remove(&start);
     }
 
     fn path(&self, start: u64) -> PathBuf {

@@ -6,7 +6,7 @@ use super::{Look, SharedLog, damaged};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::{CommitHeader, parse_commit};
-use crate::log::{BodyAt, Commit, Cursor, Progress, Replay};
+use crate::log::{ADDR_OFFSET_BITS, BodyAt, Commit, Cursor, Progress, Replay};
 use crate::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ const WINDOW_FIRST: u64 = 8;
 const WINDOW_MAX: u64 = 64;
 /// Bytes that one window of small commits has at most.
 const WINDOW_BYTES: usize = 4 << 20;
+/// Bits of a commit's number that tell it from others of its part.
+const PART_BITS: u32 = 6;
 /// How often a listing that shows a commit is believed more than an open that does not find it.
 const CONTRADICTIONS_MAX: u32 = 2;
 
@@ -223,7 +225,8 @@ impl SharedLog {
         let n = cursor.position;
         let (header, body) = parse_commit(bytes, &self.marker).map_err(|why| damaged(why.to_string(), &self.commit_path(n)))?;
         self.keep(n, bytes);
-        replay.commit(&Commit { position: n, next: n + 1, body, at: BodyAt::Shared(n), decided_on: header.decided_on });
+        let part = (n >> PART_BITS << PART_BITS) << ADDR_OFFSET_BITS;
+        replay.commit(&Commit { position: n, next: n + 1, body, at: BodyAt::Shared(n), part, decided_on: header.decided_on });
         *cursor = Cursor { position: n + 1, chain: chain_of(header.nonce) };
         self.view().note_reached(n + 1);
         Ok(())

@@ -1,0 +1,190 @@
+//! What a local cache takes on a real disk: blocks of its files and folders, as `du` counts them.
+//!
+//! `size_limit` holds within a tenth at every moment, however it is written to, and what lives fills most of it.
+#![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test: helpers panic, and look at real files")]
+
+use diskcache_core::{Cache, NumberKey, Options, ProfileOverride, Put, Setting};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+const MIB: u64 = 1 << 20;
+/// The test that child processes run again, and where they are told what to do.
+const CHILD: &str = "several_processes_that_write_at_once_keep_the_size_limit_together";
+const CHILD_DIR: &str = "DISKCACHE_SPACE_DIR";
+const CHILD_SEED: &str = "DISKCACHE_SPACE_SEED";
+
+/// A pseudo-random sequence (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+
+    /// A length from 128 bytes to 256 KiB, each doubling as likely.
+    fn len(&mut self) -> u64 {
+        let doubling = 128 << self.below(11);
+        doubling + self.below(doubling)
+    }
+}
+
+/// Returns what is on the disk under a path. What goes meanwhile is not there.
+fn on_disk(path: &Path) -> u64 {
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return 0 };
+    let within = std::fs::read_dir(path).into_iter().flatten().flatten();
+    meta.blocks() * 512 + within.map(|entry| on_disk(&entry.path())).sum::<u64>()
+}
+
+fn open(dir: &Path, limit: u64, policy: &str) -> Cache {
+    let settings = vec![
+        ("size_limit".to_owned(), Setting::Int(limit.try_into().unwrap())),
+        ("eviction_policy".to_owned(), Setting::Text(policy.to_owned())),
+    ];
+    Cache::open(dir, Options { settings, profile: Some(ProfileOverride::Local), ..Options::default() }).unwrap()
+}
+
+/// A cache that is watched while it is written to.
+struct Watched {
+    dir: tempfile::TempDir,
+    cache: Cache,
+    limit: u64,
+    written: u64,
+    looked: u64,
+    most: u64,
+}
+
+impl Watched {
+    fn new(limit: u64, policy: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = open(dir.path(), limit, policy);
+        Self { dir, cache, limit, written: 0, looked: 0, most: 0 }
+    }
+
+    fn set(&mut self, key: u64, len: u64) {
+        let value = vec![u8::try_from(key % 251).unwrap(); usize::try_from(len).unwrap()];
+        self.cache.set(NumberKey::int(key.cast_signed()).as_ref(), Put::bytes(&value)).unwrap();
+        self.written += len;
+        if self.written - self.looked > self.limit / 64 {
+            self.looked = self.written;
+            self.most = self.most.max(on_disk(self.dir.path()));
+        }
+    }
+
+    /// Returns the bytes of the values that are there.
+    fn live(&self, keys: u64) -> u64 {
+        let len =
+            |key: u64| self.cache.get(NumberKey::int(key.cast_signed()).as_ref()).unwrap().map_or(0, |value| value.bytes().unwrap().len());
+        (0..keys).map(|key| len(key) as u64).sum()
+    }
+
+    /// Asserts that the limit was kept, and that values took at least so many hundredths of it in the end.
+    fn judge(mut self, what: &str, keys: u64, percent: u64) {
+        let last = on_disk(self.dir.path());
+        self.most = self.most.max(last);
+        let live = self.live(keys);
+        let of = |bytes: u64| bytes * 100 / self.limit;
+        println!("{what}: at most {} %, in the end {} %, live {} %", of(self.most), of(last), of(live));
+        assert!(self.most <= self.limit / 10 * 11, "{what}: {} bytes on disk, the limit is {}", self.most, self.limit);
+        assert!(of(live) >= percent, "{what}: only {} % of the limit lives", of(live));
+        let (says, is) = (self.cache.volume().unwrap(), on_disk(self.dir.path()));
+        assert!(says.abs_diff(is) <= is / 10, "{what}: `volume` says {says}, there are {is}");
+        self.cache.close().unwrap();
+        assert!(on_disk(self.dir.path()) <= self.limit / 10 * 11, "{what}: closed, {} bytes", on_disk(self.dir.path()));
+    }
+}
+
+#[test]
+fn large_values_in_the_order_of_their_keys_keep_the_size_limit() {
+    let mut cache = Watched::new(32 * MIB, "least-recently-stored");
+    let keys = 3 * 32 * MIB / 65536;
+    (0..keys).for_each(|key| cache.set(key, 65536));
+    cache.judge("in order, 64 KiB", keys, 70);
+}
+
+#[test]
+fn small_values_in_the_order_of_their_keys_keep_the_size_limit() {
+    let mut cache = Watched::new(8 * MIB, "least-recently-stored");
+    let keys = 3 * 8 * MIB / 512;
+    (0..keys).for_each(|key| cache.set(key, 512));
+    cache.judge("in order, 512 bytes", keys, 45);
+}
+
+#[test]
+fn values_that_are_overwritten_at_random_keep_the_size_limit() {
+    let mut cache = Watched::new(32 * MIB, "least-recently-stored");
+    let keys = 32 * MIB * 3 / 2 / 65536;
+    let mut random = Random(1);
+    (0..keys * 4).for_each(|_| cache.set(random.below(keys), 65536));
+    cache.judge("overwritten at random, 64 KiB", keys, 70);
+}
+
+#[test]
+fn values_of_mixed_lengths_keep_the_size_limit() {
+    let mut cache = Watched::new(32 * MIB, "least-recently-stored");
+    let mut random = Random(2);
+    let mut keys = 0;
+    while cache.written < 4 * 32 * MIB {
+        let key = if random.below(3) == 0 { random.below(keys + 1) } else { keys };
+        keys += 1;
+        cache.set(key, random.len());
+    }
+    cache.judge("mixed lengths", keys, 65);
+}
+
+fn child(dir: &Path, seed: u64) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", CHILD]).env(CHILD_DIR, dir).env(CHILD_SEED, seed.to_string());
+    command.stdout(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn several_processes_that_write_at_once_keep_the_size_limit_together() {
+    let limit = 32 * MIB;
+    if let Ok(dir) = std::env::var(CHILD_DIR) {
+        let cache = open(Path::new(&dir), limit, "least-recently-stored");
+        let mut random = Random(std::env::var(CHILD_SEED).unwrap().parse().unwrap());
+        for _ in 0..1000 {
+            let value = vec![7; usize::try_from(random.len()).unwrap()];
+            cache.set(NumberKey::int(random.below(2000).cast_signed()).as_ref(), Put::bytes(&value)).unwrap();
+        }
+        // It stops at once: nothing is closed, nobody waits for the thread.
+        std::process::exit(0);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path(), limit, "least-recently-stored"));
+    let mut children: Vec<Child> = (10..13).map(|seed| child(dir.path(), seed)).collect();
+    let mut most = 0;
+    while children.iter_mut().any(|child| child.try_wait().unwrap().is_none()) {
+        most = most.max(on_disk(dir.path()));
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let last = on_disk(dir.path());
+    assert!(children.iter_mut().all(|child| child.wait().unwrap().success()));
+    println!("three processes: at most {} %, in the end {} %", most * 100 / limit, last * 100 / limit);
+    assert!(most.max(last) <= limit / 10 * 11, "{most} bytes on disk, {last} in the end, the limit is {limit}");
+    let report = open(dir.path(), limit, "least-recently-stored").check(false).unwrap();
+    assert_eq!(report.entries_lost, 0, "{report:?}");
+}
+
+/// Few keys that are overwritten for long: writers at full speed are some checkpoints ahead of what can go, and no more.
+#[test]
+fn garbage_of_a_few_keys_that_are_overwritten_stays_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), 1 << 30, "least-recently-stored");
+    let value = vec![7; 65536];
+    let mut looks = Vec::new();
+    for n in 0..8000_i64 {
+        cache.set(NumberKey::int(n % 100).as_ref(), Put::bytes(&value)).unwrap();
+        if n % 50 == 49 {
+            looks.push(on_disk(dir.path()));
+        }
+    }
+    looks.sort_unstable();
+    let (median, most) = (looks[looks.len() / 2], looks[looks.len() - 1]);
+    println!("6.5 MB live: mostly {} MiB, at most {} MiB", median / MIB, most / MIB);
+    assert!(median < 64 * MIB, "mostly {} MiB on disk", median / MIB);
+}
