@@ -35,7 +35,7 @@ server_off() { rpc.nfsd 0; }
 # the host gets a /run of its own, in which only the drives are those of before.
 lock_manager_of() {
   on "$1" sh -c '
-    mount -t tmpfs tmpfs /mnt && mkdir -p /mnt/drive /mnt/rpcbind /mnt/lock && mount --rbind /run/drive /mnt/drive && mount --move /mnt /run
+    mount -t tmpfs tmpfs /mnt && mkdir -p /mnt/drive /mnt/rpcbind /mnt/lock && mount --rbind /run/drive /mnt/drive && mount -n --move /mnt /run
     mount -t tmpfs tmpfs /var/lib/nfs && mkdir -p /var/lib/nfs/sm /var/lib/nfs/sm.bak
     rpcbind && rpc.statd --no-notify'
 }

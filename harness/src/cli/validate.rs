@@ -178,11 +178,13 @@ impl ValidateArgs {
 
     fn play(&self, plan: &Plan, faults: &[Fault], engines: &[(Engine, String)], mount: &MountInfo) -> Result<Vec<MountRun>, String> {
         let wanted = |fault: &Fault, engine: &Engine| engine.ours || self.compare_faults.iter().any(|name| name == fault.name());
-        let cells: Vec<(&Fault, &Engine)> = faults
+        let mut cells: Vec<(&Fault, &Engine)> = faults
             .iter()
             .flat_map(|fault| engines.iter().map(move |(engine, _)| (fault, engine)))
             .filter(|(fault, engine)| wanted(fault, engine))
             .collect();
+        // What others do is only shown, and may take its time.
+        cells.sort_by_key(|(_, engine)| !engine.ours);
         let total: f64 = cells.iter().map(|(fault, _)| plan.estimate(fault)).sum();
         let bar = ProgressBar::new(cells.len() as u64);
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} runs, {elapsed} of about {msg}: {prefix}");
