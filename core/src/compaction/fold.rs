@@ -294,7 +294,14 @@ impl FoldFiles {
 
     /// Returns `len` stored bytes of the value at `addr`, whose entry has so many bytes of key and tag.
     pub(crate) fn value(&self, fold: &FoldRef, addr: u64, key_and_tag: u64, len: u64) -> Result<Bytes> {
-        self.file(fold)?.value(addr, key_and_tag, len)
+        match self.file(fold)?.value(addr, key_and_tag, len) {
+            // A kept descriptor may be dead for ever while the file is well: sshfs answers EIO on every one from before it reconnected.
+            Err(error) if error.raw_os_error().is_some() && !self.mapped => {
+                lock(&self.open).remove(&fold.id);
+                self.file(fold)?.value(addr, key_and_tag, len)
+            }
+            other => other,
+        }
     }
 
     /// Opens a fold file and checks that it is the one that the log names.
@@ -389,6 +396,7 @@ mod tests {
     use crate::format::entry::Entry;
     use crate::format::{Codec, KeyRef, ValueKind, ValueMeta};
     use crate::vfs::MemVfs;
+    use crate::vfs::mem::{Effect, Fault, Step};
 
     fn fold_of(count: u64) -> (Vec<u8>, FoldRef) {
         let mut builder = FoldBuilder::default();
@@ -440,6 +448,26 @@ mod tests {
         assert_eq!(FoldFiles::covering(&[fold], 99), None);
         assert_eq!(FoldFiles::covering(&[fold], 9_999), Some(fold));
         assert_eq!(FoldFiles::covering(&[fold], 10_000), None);
+    }
+
+    #[test]
+    fn a_descriptor_that_died_is_replaced_by_a_new_one() {
+        let vfs = Arc::new(MemVfs::new());
+        vfs.create_dir(Path::new("/c")).unwrap();
+        let (bytes, fold) = fold_of(3);
+        let files = FoldFiles::new(vfs.clone(), Path::new("/c"), 5, false);
+        files.write(3, &bytes).unwrap();
+        assert_eq!(&*files.value(&fold, 100, 4, 7).unwrap(), b"value 0");
+        let opened = vfs.counts()[&Step::Open];
+        for errno in [libc::EIO, libc::ESTALE, libc::EBADF, libc::ENOTCONN] {
+            vfs.fail(Fault { step: Step::Read, nth: 1, lasting: false, errno, effect: Effect::None });
+            assert_eq!(&*files.value(&fold, 150, 4, 7).unwrap(), b"value 1", "errno {errno}");
+        }
+        assert_eq!(vfs.counts()[&Step::Open], opened + 4);
+        vfs.fail(Fault { step: Step::Read, nth: 1, lasting: true, errno: libc::EIO, effect: Effect::None });
+        assert!(files.value(&fold, 100, 4, 7).is_err(), "a drive that is broken is not asked for ever");
+        vfs.heal();
+        assert_eq!(&*files.value(&fold, 100, 4, 7).unwrap(), b"value 0", "nor is that remembered");
     }
 
     #[test]
