@@ -10,7 +10,7 @@ use crate::drive::{FaultCount, Happened, Stage, catalogue};
 use crate::engine::Engine;
 use crate::history::{Answer, Call, KILLED, Op, Outcome, Read};
 use crate::runner::Run;
-use crate::scenario::{Action, Blow, Front, Scenario};
+use crate::scenario::{Action, Blow, Event, Front, Scenario};
 
 /// Findings that are told one by one.
 const FINDINGS_MAX: usize = 20;
@@ -113,6 +113,7 @@ pub fn describe(scenario: &Scenario, engine: &Engine, seed: u64, front: Front, r
     info.faults = run.stats.faults.iter().map(|(name, count)| fault_row(scenario, name, count)).collect();
     info.faults
         .extend(run.stats.faults_by_op.iter().flat_map(|(name, by_op)| by_op.iter().map(|(op, count)| fault_row_of(name, op, count))));
+    info.faults.extend(kills(scenario, &run.calls));
     info.seconds = run.seconds;
     info.hash = run.marks.map(|(hash, ..)| format!("{hash:016x}"));
     let violations = gravest_first(&run.violations);
@@ -154,6 +155,27 @@ fn fault_row(scenario: &Scenario, name: &str, count: &FaultCount) -> FaultRow {
         required: scenario.required().any(|required| required == name),
         ..FaultRow::default()
     }
+}
+
+/// U5 as the scenario's events cause it, where the drive does not count: it is seen by calls that it cuts off.
+fn kills(scenario: &Scenario, calls: &[Call]) -> Option<FaultRow> {
+    let end_ms = (scenario.seconds * 1e3) as u64;
+    let times = |event: &Event| match event.every_ms {
+        Some(every) if every > 0 && event.at_ms < end_ms => (end_ms - event.at_ms).div_ceil(every),
+        _ => u64::from(event.at_ms < end_ms),
+    };
+    let is_kill = |event: &&Event| matches!(event.action, Action::Blow(Blow::Kill { .. } | Blow::KillOne | Blow::PowerCut { .. }));
+    let fired: u64 = scenario.events.iter().filter(is_kill).map(times).sum();
+    let cut_off = calls.iter().filter(|call| !call.last && matches!(&call.outcome, Outcome::Info(why) if why == KILLED)).count() as u64;
+    let required = scenario.required().any(|required| required == "U5");
+    (fired > 0).then(|| FaultRow {
+        name: "U5".to_owned(),
+        planned: fired,
+        fired,
+        observable: cut_off.min(fired),
+        required,
+        ..FaultRow::default()
+    })
 }
 
 /// The same on one kind of request.
@@ -437,6 +459,13 @@ mod tests {
             [violation(Wrong::Hung, 1, ""), violation(Wrong::Hung, 2, ""), violation(Wrong::Lost, 3, ""), violation(Wrong::Stale, 4, "")];
         let told: Vec<u64> = gravest_first(&all).iter().map(|violation| violation.at).collect();
         assert_eq!(told, [3, 4, 1, 2]);
+    }
+
+    #[test]
+    fn kills_are_counted_as_often_as_they_happen() {
+        let scenario = Scenario::built_in().unwrap().into_iter().find(|scenario| scenario.name == "kill").unwrap();
+        let row = kills(&scenario, &[]).unwrap();
+        assert_eq!((row.planned, row.fired, row.observable), (8, 8, 0), "at 0.7, 1.4 ... 5.6 s of 6");
     }
 
     #[test]

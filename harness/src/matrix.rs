@@ -172,26 +172,18 @@ pub fn line(info: &RunInfo) -> String {
     )
 }
 
-/// Whether a run did harm: data lost or wrong, a process that died or hung. An error without a cause and a host that waited are damage, too,
-/// but cost nobody anything yet.
+/// Whether a kind of wrong is harm: data lost or wrong, a process that died or hung. An error without a cause and a host that waited are
+/// damage, too, but cost nobody anything yet.
+#[must_use]
+pub fn is_harm(wrong: Wrong) -> bool {
+    use Wrong::{Counter, Crashed, Expired, Half, Hung, Lost, Malformed, Order, Silent, Stale, Torn, Twice, Unreadable};
+    matches!(wrong, Lost | Torn | Stale | Expired | Counter | Twice | Half | Order | Silent | Hung | Crashed | Unreadable | Malformed)
+}
+
+/// Whether a run did harm.
 #[must_use]
 pub fn is_harmed(info: &RunInfo) -> bool {
-    const HARM: [Wrong; 13] = [
-        Wrong::Lost,
-        Wrong::Torn,
-        Wrong::Stale,
-        Wrong::Expired,
-        Wrong::Counter,
-        Wrong::Twice,
-        Wrong::Half,
-        Wrong::Order,
-        Wrong::Silent,
-        Wrong::Hung,
-        Wrong::Crashed,
-        Wrong::Unreadable,
-        Wrong::Malformed,
-    ];
-    info.damage.iter().any(|damage| HARM.iter().any(|wrong| wrong.title() == damage.what))
+    info.damage.iter().any(|damage| Wrong::ALL.into_iter().any(|wrong| is_harm(wrong) && wrong.title() == damage.what))
 }
 
 /// In how many scenarios at least one engine that is not ours was harmed.
@@ -242,16 +234,17 @@ pub fn report(matrix: &Matrix, versions: &BTreeMap<String, String>, runs: Vec<Ru
         environment: environment(front),
         engines: engines.collect(),
         scenarios: scenarios.collect(),
-        faults: faults(&runs),
+        faults: faults(&matrix.scenarios, &runs),
         runs,
         trips,
         ..Report::default()
     }
 }
 
-/// What the faults of some runs are.
-fn faults(runs: &[RunInfo]) -> Vec<FaultInfo> {
-    let met = |id: &str| runs.iter().any(|run| run.faults.iter().any(|row| row.name == id));
+/// What the faults of some scenarios and runs are.
+fn faults(scenarios: &[Scenario], runs: &[RunInfo]) -> Vec<FaultInfo> {
+    let planned: BTreeSet<String> = scenarios.iter().flat_map(Scenario::fault_names).collect();
+    let met = |id: &str| planned.contains(id) || runs.iter().any(|run| run.faults.iter().any(|row| row.name == id));
     let info = |entry: &catalogue::Entry| FaultInfo {
         name: entry.id.to_owned(),
         title: entry.name.replace('-', " "),
@@ -292,6 +285,16 @@ fn environment(front: Front) -> BTreeMap<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn harm_is_told_from_damage_that_cost_nobody_anything() {
+        let run = |wrong: Wrong| {
+            let what = wrong.title().to_owned();
+            RunInfo { damage: vec![reports::Damage { what, count: 1, examples: Vec::new() }], ..RunInfo::default() }
+        };
+        assert!(is_harmed(&run(Wrong::Lost)) && is_harmed(&run(Wrong::Malformed)) && is_harmed(&run(Wrong::Hung)));
+        assert!(!is_harmed(&run(Wrong::NoProgress)) && !is_harmed(&run(Wrong::Groundless)) && !is_harmed(&RunInfo::default()));
+    }
 
     #[test]
     fn dates_are_right_across_leap_years() {

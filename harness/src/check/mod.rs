@@ -70,6 +70,29 @@ pub enum Wrong {
 }
 
 impl Wrong {
+    /// All kinds.
+    pub const ALL: [Wrong; 19] = [
+        Wrong::Lost,
+        Wrong::Torn,
+        Wrong::Stale,
+        Wrong::Expired,
+        Wrong::Counter,
+        Wrong::Twice,
+        Wrong::Half,
+        Wrong::Order,
+        Wrong::Silent,
+        Wrong::Hung,
+        Wrong::Crashed,
+        Wrong::Groundless,
+        Wrong::Unreadable,
+        Wrong::Malformed,
+        Wrong::NoProgress,
+        Wrong::Leaked,
+        Wrong::Size,
+        Wrong::Wrote,
+        Wrong::Unknown,
+    ];
+
     /// In words.
     #[must_use]
     pub fn title(self) -> &'static str {
