@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 
 use crate::engine::Python;
 
+/// How long a drive that fails may take to work again before a run begins: smbnetfs refuses everything for a quarter of a minute after a
+/// call that it cannot do.
+const AFTER_FAILURE: Duration = Duration::from_secs(40);
+
 /// One host's view of the share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -56,8 +60,16 @@ impl Folder {
     pub fn create(place: &Place) -> Result<Folder, String> {
         let name = crate::validate::place::unique()?;
         let path = place.dir.join(&name);
-        std::fs::create_dir(&path).map_err(|err| format!("cannot make a folder on the drive, {}: {err}", path.display()))?;
-        Ok(Folder { path, name })
+        let until = Instant::now() + AFTER_FAILURE;
+        loop {
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Folder { path, name }),
+                Err(err) if err.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) && Instant::now() < until => {
+                    std::thread::sleep(Duration::from_millis(500));
+                }
+                Err(err) => return Err(format!("cannot make a folder on the drive, {}: {err}", path.display())),
+            }
+        }
     }
 
     /// The folder as another host sees it.

@@ -406,7 +406,7 @@ impl Play<'_> {
         let hosts: Vec<String> = self.plan.places.iter().map(|place| place.host.clone()).collect();
         let mut violations = check::check(&calls, &check::Rules { hosts: hosts.clone(), ..check::Rules::default() });
         let timeout = self.deadline.saturating_sub(HANGS);
-        violations.extend(judge::late(&calls, timeout, times));
+        violations.extend(judge::late(&calls, timeout, fault.excuses_errors(), times));
         // Others say "database is locked" where they like; that is their promise.
         if engine.ours {
             violations.extend(judge::errors(&calls, fault.excuses_errors(), times));
