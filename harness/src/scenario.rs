@@ -218,6 +218,36 @@ built_in!(
     "asleep-at-publish",
     "nap-at-publish",
     "late-links",
+    "many-nodes",
+    "same-start",
+    "readers-and-a-writer",
+    "three-hosts-leases",
+    "power-cut-one",
+    "churn",
+    "queue-workers",
+    "hot-counter",
+    "expiring",
+    "nfs-leftovers",
+    "body-after-name",
+    "absent-names",
+    "link-eperm",
+    "quota",
+    "smb-open-files",
+    "stale-attributes",
+    "foreign-bytes",
+    "containers",
+    "read-only-midway",
+    "one-way",
+    "short-calls",
+    "lost-packets",
+    "late-duplicates",
+    "brick-killed",
+    "kill-at-requests",
+    "nfs3-soft",
+    "lying-server",
+    "lost-uploads",
+    "local-disk",
+    "slow-link",
 );
 
 impl Scenario {
@@ -385,6 +415,7 @@ mod tests {
         let all = Scenario::built_in().unwrap();
         let names: BTreeSet<_> = all.iter().map(|scenario| scenario.name.clone()).collect();
         assert_eq!(names.len(), all.len());
+        assert!(all.len() >= 40, "{} scenarios", all.len());
         for (scenario, (file, _)) in all.iter().zip(BUILT_IN) {
             assert_eq!(scenario.name, *file);
             assert!(!scenario.source.is_empty() && !scenario.story.is_empty(), "{file} says where it comes from");

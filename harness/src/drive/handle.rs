@@ -54,6 +54,7 @@ pub struct DriveHandle {
     host: HostId,
     waiter: Option<Waiter>,
     killer: Option<Killer>,
+    witness: Option<Witness>,
 }
 
 /// What a call does in virtual time while the server does not answer: it lets others go on. `false`: the caller is dead, give up.
@@ -61,6 +62,9 @@ pub type Waiter = Arc<dyn Fn() -> bool + Send + Sync>;
 
 /// What happens to the process when a fault kills it (U5): the call that it is in never returns to it.
 pub type Killer = Arc<dyn Fn() + Send + Sync>;
+
+/// Who is told of the faults that a call's requests met, by their numbers.
+pub type Witness = Arc<dyn Fn(&'static str) + Send + Sync>;
 
 impl std::fmt::Debug for DriveHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,7 +76,7 @@ impl DriveHandle {
     /// The view of a host.
     #[must_use]
     pub fn new(drive: Arc<Mutex<Drive>>, host: HostId) -> DriveHandle {
-        DriveHandle { drive, host, waiter: None, killer: None }
+        DriveHandle { drive, host, waiter: None, killer: None, witness: None }
     }
 
     /// The same view for a process that shares virtual time with others.
@@ -85,6 +89,12 @@ impl DriveHandle {
     #[must_use]
     pub fn with_killer(self, killer: Killer) -> DriveHandle {
         DriveHandle { killer: Some(killer), ..self }
+    }
+
+    /// The same view for a process whose calls are told which faults they met.
+    #[must_use]
+    pub fn with_witness(self, witness: Witness) -> DriveHandle {
+        DriveHandle { witness: Some(witness), ..self }
     }
 
     /// The drive itself, to inject faults or read counters.
@@ -105,12 +115,15 @@ impl DriveHandle {
             (drive.now(), drive.new_caller())
         };
         loop {
-            let (answer, wait, blow) = {
+            let (answer, wait, blow, met) = {
                 let mut drive = self.drive();
                 drive.begin(caller);
                 let answer = step(&mut drive, self.host);
-                (answer, drive.take_delay(), drive.take_blow())
+                (answer, drive.take_delay(), drive.take_blow(), drive.take_met())
             };
+            if let Some(witness) = &self.witness {
+                met.into_iter().for_each(|fault| witness(fault));
+            }
             if wait > 0 {
                 std::thread::sleep(Duration::from_nanos(wait));
             }

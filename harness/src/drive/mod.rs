@@ -260,11 +260,17 @@ impl Drive {
     /// Who makes the next call: the same number when the same call is made again after a stall.
     pub fn begin(&mut self, caller: u64) {
         self.caller = caller;
+        self.injector.take_met();
     }
 
     /// What happens to the process that made the last call, if anything does.
     pub fn take_blow(&mut self) -> Option<Blow> {
         self.blow.take()
+    }
+
+    /// The faults that the requests of the last call met, by their numbers, and those by which it was answered from a stale cache.
+    pub fn take_met(&mut self) -> Vec<&'static str> {
+        self.injector.take_met()
     }
 
     /// Sets virtual time, back too: for a scheduler that gives each process a time of its own and lets the one that is least far go on.

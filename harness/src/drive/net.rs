@@ -132,7 +132,10 @@ impl Drive {
             _ => self.hosts[host].down_until = None,
         }
         match self.hosts[host].cut {
-            Some(cut) if now < cut.until && cut.requests => Err(Fail::Stall),
+            Some(cut) if now < cut.until && cut.requests => {
+                self.injector.meet("U7");
+                Err(Fail::Stall)
+            }
             Some(cut) if now < cut.until => Ok(()),
             _ => {
                 self.hosts[host].cut = None;

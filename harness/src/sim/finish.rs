@@ -153,7 +153,7 @@ impl World<'_> {
     }
 
     fn found(&self, wrong: Wrong, detail: String) {
-        guard(&self.found).push(Violation { wrong, detail, subject: String::new(), at: self.sched.now() / 1000 });
+        guard(&self.found).push(Violation { at: self.sched.now() / 1000, ..Violation::of_run(wrong, detail) });
     }
 
     /// Lets clean-up have its time, and looks at what is left on the drive.
@@ -163,7 +163,9 @@ impl World<'_> {
         let more = self.scenario.tuning.fold_commits + self.scenario.tuning.checkpoint_commits;
         let mut left = Vec::new();
         for sweep in 0..SWEEPS_MAX {
-            if sweep >= SWEEPS && self.names(host, "stage").len() as u64 <= more {
+            let few = |folder, most| self.names(host, folder).len() as u64 <= most;
+            // The last commits stay until there are enough for a fold.
+            if sweep >= SWEEPS && few("stage", more) && few("log", 4 * more) {
                 break;
             }
             for number in 0..more {
@@ -179,11 +181,14 @@ impl World<'_> {
                 Err(error) => return self.found(Wrong::Unreadable, format!("a repair with nothing wrong any more: {error}")),
             }
         }
+        let volume = life.cache.volume();
+        drop(life);
+        // On SMB a name goes when the last who has the file open closes it, and that may have been the sweeper.
+        let handle = DriveHandle::new(Arc::clone(&self.drive), host);
+        left.retain(|path: &String| handle.stat(path).is_ok());
         if !left.is_empty() {
             self.found(Wrong::Leaked, format!("a repair cannot remove {}", left.join(", ")));
         }
-        let volume = life.cache.volume();
-        drop(life);
         self.look_at_files(host, volume.unwrap_or(0));
     }
 
@@ -198,9 +203,13 @@ impl World<'_> {
 
     /// Compares the drive with what the cache says of itself. (The sweeper's own staged names went when it closed.)
     fn look_at_files(&self, host: usize, volume: u64) {
-        let (mut real, mut strays) = (0, Vec::new());
+        let (mut real, mut strays, mut parts) = (0, Vec::new(), Vec::new());
         for folder in ["", "stage", "log", "run", "fold", "blob"] {
-            for (name, len) in self.names(host, folder) {
+            let files = self.names(host, folder);
+            if !folder.is_empty() && !files.is_empty() {
+                parts.push(format!("{folder} {} in {} files", files.iter().map(|(_, len)| len).sum::<u64>(), files.len()));
+            }
+            for (name, len) in files {
                 if matches!(folder, "log" | "run" | "fold" | "blob") {
                     real += len;
                 }
@@ -214,7 +223,8 @@ impl World<'_> {
             self.found(Wrong::Leaked, format!("{} files are left behind after every grace, among them {some}", strays.len()));
         }
         if real.abs_diff(volume) > SIZE_SLACK + real.max(volume) / 5 {
-            self.found(Wrong::Size, format!("the files have {real} bytes, and {volume} are accounted"));
+            let parts = parts.join(", ");
+            self.found(Wrong::Size, format!("the files have {real} bytes ({parts}), and {volume} are accounted"));
         }
     }
 }

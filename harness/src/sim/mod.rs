@@ -211,7 +211,7 @@ impl World<'_> {
             end: end / 1000,
             wall: (self.wall(host, start), self.wall(host, end)),
             outcome,
-            faults: Vec::new(),
+            faults: vfs::take_met(),
             last,
         }
     }
@@ -419,7 +419,8 @@ fn invented(calls: &[Call]) -> Vec<Violation> {
     let wrong = |call: &Call| match &call.outcome {
         Outcome::Fail(error) | Outcome::Info(error) if error.starts_with(ours::INVENTED) => {
             let detail = format!("{} by {} on {}: {error}", call.op.name(), call.process, call.host);
-            Some(Violation { wrong: Wrong::Groundless, detail, subject: call.op.subject().unwrap_or_default().to_owned(), at: call.end })
+            let subject = call.op.subject().unwrap_or_default().to_owned();
+            Some(Violation { subject, at: call.end, ..Violation::of_run(Wrong::Groundless, detail) })
         }
         _ => None,
     };

@@ -147,7 +147,10 @@ impl Machine<'_> {
                 sched.step(who.task, who.paused_until.load(Ordering::SeqCst));
                 !gate.is_dead()
             });
-            DriveHandle::new(Arc::clone(self.drive), who.host).with_waiter(waiter).with_killer(killer)
+            DriveHandle::new(Arc::clone(self.drive), who.host)
+                .with_waiter(waiter)
+                .with_killer(killer)
+                .with_witness(Arc::new(super::vfs::meet))
         };
         let watch = Arc::new(Watch::default());
         let sim = SimVfs { drive: handle, gate: Arc::clone(gate) };

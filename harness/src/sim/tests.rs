@@ -94,3 +94,13 @@ fn a_host_that_looked_early_finds_what_others_publish_later() {
     assert!(done.calls.iter().any(|call| call.process == "host-a.reader"), "a reader that never writes is asked, too");
     assert_eq!(done.violations, []);
 }
+
+#[test]
+fn a_call_says_which_faults_met_its_requests() {
+    let scenario = Scenario { seconds: 2.0, ..built_in("lost-replies") };
+    let done = play(&scenario, 1).unwrap();
+    let met: usize = done.calls.iter().filter(|call| call.faults.iter().any(|fault| fault == "N7")).count();
+    let fired = done.stats.faults["N7"].fired as usize;
+    assert!(met > fired / 4 && met <= fired, "{met} calls met some of {fired} faults");
+    assert!(done.calls.iter().filter(|call| call.last).all(|call| !call.faults.iter().any(|fault| fault == "N7")), "it was healed by then");
+}

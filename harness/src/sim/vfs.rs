@@ -4,6 +4,7 @@
 //! the drive no more), and there other processes may run, so that operations interleave at every I/O step.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -22,6 +23,21 @@ const LOCK_POLL: u64 = 1_000_000;
 thread_local! {
     /// What runs between the I/O steps of the process that is at work on this thread.
     static BETWEEN: RefCell<Option<Box<dyn FnMut()>>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    /// The faults that the requests of the process at work on this thread met since this was last asked.
+    static MET: RefCell<BTreeSet<&'static str>> = const { RefCell::new(BTreeSet::new()) };
+}
+
+/// Notes that a request of the process at work on this thread met a fault.
+pub(super) fn meet(fault: &'static str) {
+    MET.with(|met| met.borrow_mut().insert(fault));
+}
+
+/// The faults that were met on this thread since this was last asked, in order.
+pub(super) fn take_met() -> Vec<String> {
+    MET.with(|met| std::mem::take(&mut *met.borrow_mut())).into_iter().map(str::to_owned).collect()
 }
 
 /// Sets what runs between I/O steps; returns what did.

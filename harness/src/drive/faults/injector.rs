@@ -118,11 +118,22 @@ pub(in crate::drive) struct Injector {
     /// How many are armed, so that a drive without faults asks nothing.
     armed: usize,
     now_ns: u64,
+    /// What the requests of the present call met.
+    met: Vec<&'static str>,
 }
 
 impl Injector {
     pub(in crate::drive) fn new(rng: Rng) -> Injector {
-        Injector { planned: Vec::new(), counts: BTreeMap::new(), by_op: BTreeMap::new(), log: VecDeque::new(), rng, armed: 0, now_ns: 0 }
+        Injector {
+            planned: Vec::new(),
+            counts: BTreeMap::new(),
+            by_op: BTreeMap::new(),
+            log: VecDeque::new(),
+            rng,
+            armed: 0,
+            now_ns: 0,
+            met: Vec::new(),
+        }
     }
 
     /// Adds a fault; the answer is its place in the plan.
@@ -195,6 +206,16 @@ impl Injector {
             op: meeting.map(|it| it.kind),
             path: meeting.map(|it| it.path.to_owned()).unwrap_or_default(),
         });
+    }
+
+    /// The present call met a fault.
+    pub(in crate::drive) fn meet(&mut self, id: &'static str) {
+        self.met.push(id);
+    }
+
+    /// What the present call met since this was last asked.
+    pub(in crate::drive) fn take_met(&mut self) -> Vec<&'static str> {
+        std::mem::take(&mut self.met)
     }
 
     /// Notes what the drive did by nature or on command: a restart, a stale answer, a lock granted falsely.
@@ -282,6 +303,7 @@ impl Injector {
         let (entry, fault) = (planned.entry, Arc::clone(&planned.fault));
         self.counts.entry(entry.id.to_owned()).or_default().fired += 1;
         if let Some(at) = at {
+            self.met.push(entry.id);
             self.by_op.entry((entry.id, at.kind)).or_default().fired += 1;
         }
         self.write(Stage::Fired, entry.id, Some(plan), at);

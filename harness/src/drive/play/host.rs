@@ -110,7 +110,11 @@ impl Drive {
         let believed = self.hosts[host].believed.take();
         match believed {
             Some(plan) if stale => self.injector.observed(plan),
-            None if stale => self.injector.note(belief.fault(self.profile.family), true),
+            None if stale => {
+                let fault = belief.fault(self.profile.family);
+                self.injector.note(fault, true);
+                self.injector.meet(fault);
+            }
             _ => {}
         }
     }
