@@ -60,6 +60,11 @@ const SIMPLIFIED: &[(&str, &str, &str)] = &[
         "delete between hosts",
         "the simulated server forgets a removed file at once, as a real one does after a restart; a Linux server keeps what it has open for a while",
     ),
+    (
+        "cifs*",
+        "locks between hosts",
+        "FUSE answers a lock that another has as every file system does (EAGAIN); the SMB client says EACCES for the same",
+    ),
     ("sshfs", "absent names between hosts", "the simulated host keeps absent names as long as others; sshfs keeps none, which is kinder"),
     (
         "glusterfs*",
@@ -67,6 +72,21 @@ const SIMPLIFIED: &[(&str, &str, &str)] = &[
         "the simulated host keeps absent names for a second, as others; GlusterFS keeps none, which is kinder",
     ),
     ("s3fs", "absent names between hosts", "the profile keeps absent names for a second, as rclone and mountpoint-s3 do; s3fs keeps none"),
+    (
+        "rclone",
+        "exclusive create between hosts",
+        "the simulated file is visible when it is closed, so one of two racers may see the other's; rclone uploads it later, and both win",
+    ),
+    (
+        "rclone",
+        "delete while open",
+        "the profile is of s3fs, which reads on from its copy; rclone's is gone with the file. Nobody may rely on either on an object store",
+    ),
+    (
+        "smbnetfs",
+        "append",
+        "smbnetfs cannot open a file twice to append, and fails everything for a while after; the simulated store is kinder to other programs here",
+    ),
     (
         "s3fs",
         "exclusive create between hosts",
