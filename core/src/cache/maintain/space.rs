@@ -4,8 +4,8 @@
 //! of the log are folded, so far as that is worth it, and a checkpoint names the result: what it was made of goes at once. Writers wait for a
 //! round only while the files take about as much as the limit allows, and never for garbage alone.
 
-use super::STEP_ROWS;
 use super::fold::parts_of;
+use super::{STEP_ROWS, named};
 use crate::cache::engine::Engine;
 use crate::cache::options::EvictionPolicy;
 use crate::cache::state::State;
@@ -17,6 +17,7 @@ use crate::format::{BodyBuilder, Record};
 use crate::index::MergeStep;
 use crate::log::local::LocalLog;
 use crate::sync::{Ordering, read};
+use std::collections::BTreeMap;
 
 /// Files take whole blocks.
 const BLOCK_LEN: u64 = 4096;
@@ -149,7 +150,9 @@ impl Engine {
             space.live += part.live;
             space.garbage += part.len - part.live;
         }
-        space.index = state.levels.bytes();
+        // (A file that is being merged is named more than once.)
+        let index: BTreeMap<u64, u64> = named(&state.levels, &[]).collect();
+        space.index = index.values().map(|len| on_disk(*len)).sum();
         space.waiting -= space.index.min(space.waiting);
         let (rows, count) = (state.levels.rows(), state.counters.count);
         let dead = u128::from(space.index) * u128::from(rows.saturating_sub(count)) / u128::from(rows.max(1));
