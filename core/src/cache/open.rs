@@ -33,6 +33,8 @@ pub(crate) const MARKERS: [&str; 2] = ["CACHE", "CACHE.copy"];
 /// Everything that a cache keeps in its directory.
 pub(crate) const NAMES: [&str; 10] = ["CACHE", "CACHE.copy", "tail", "maintain", "seg", "run", "fold", "blob", "stage", "log"];
 const BELL: &str = "bell";
+/// What opening may take, however short the timeout is: a busy machine is not a dead drive.
+const OPEN_TIME: Duration = Duration::from_secs(2);
 /// How long a marker is tried that may be open under its other name: a closed file stays open for a second on SMB drives.
 const OTHER_NAME_PATIENCE: Duration = Duration::from_secs(3);
 const OTHER_NAME_PAUSE: Duration = Duration::from_millis(20);
@@ -65,16 +67,16 @@ pub(crate) fn open(
     boot: u64,
     patience: Patience,
 ) -> Result<Engine> {
-    let deadline = Deadline::after(&*clock, options.timeout);
     for (name, value) in &options.settings {
         Tuning::check(name, value)?;
     }
-    let _until = (patience == Patience::Bounded).then(|| bounded::until(deadline));
+    let time = if patience == Patience::Bounded { options.timeout.max(OPEN_TIME) } else { options.timeout };
+    let deadline = Deadline::after(&*clock, time);
     let drive = match (&options.drive, patience) {
         (Some(known), _) => Ok(known.clone()),
         (None, Patience::Bounded) => {
             let dir = dir.to_owned();
-            bounded::call(Arc::clone(&clock), options.timeout, move || mount::detect(&dir))
+            bounded::call(Arc::clone(&clock), time, move || mount::detect(&dir))
         }
         (None, Patience::AsGiven) => mount::detect(dir),
     };
@@ -82,11 +84,9 @@ pub(crate) fn open(
     let unbounded = if drive.has_leases() { Arc::new(InTurns::new(unbounded, Arc::clone(&clock), dir)) } else { unbounded };
     let is_shared = drive.kind != Kind::Local || options.profile == Some(ProfileOverride::Shared);
     let is_bounded = patience == Patience::Bounded && is_shared;
-    let vfs: Arc<dyn Vfs> = if is_bounded {
-        Arc::new(BoundedVfs::new(Arc::clone(&unbounded), Arc::clone(&clock), options.timeout))
-    } else {
-        Arc::clone(&unbounded)
-    };
+    let vfs: Arc<dyn Vfs> =
+        if is_bounded { Arc::new(BoundedVfs::new(Arc::clone(&unbounded), Arc::clone(&clock), time)) } else { Arc::clone(&unbounded) };
+    let _until = is_bounded.then(|| bounded::until(deadline));
     let marker = match read_marker(&*vfs, &*clock, dir)? {
         Some(marker) => marker,
         None => create(&vfs, &clock, dir, &options, &drive, deadline)?,

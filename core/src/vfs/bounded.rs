@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// What tidying up after the time is over may still wait for one answer.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// What was begun in time may end so much late: one round trip to a server that is far away must not be cut off by a timeout that is shorter.
+const LATE_MAX: Duration = Duration::from_secs(1);
 /// How long a thread waits for its next call before it ends.
 const IDLE: Duration = Duration::from_secs(5);
 /// So many threads of one cache may be held by the drive at once; what is asked then gets no thread, and fails.
@@ -97,7 +99,11 @@ impl Hands {
         if self.held.load(Ordering::Relaxed) >= HELD_MAX {
             return Err(Errno::TIMEDOUT.into());
         }
-        let left = UNTIL.get().map_or(self.limit, |deadline| deadline.left(&*self.clock).unwrap_or_default().min(self.limit));
+        let left = match UNTIL.get().map(|deadline| deadline.left(&*self.clock)) {
+            None => self.limit,
+            Some(Some(left)) => left.max(LATE_MAX).min(self.limit),
+            Some(None) => PATIENCE,
+        };
         let (answer, answered) = bounded(1);
         let state = Arc::new(AtomicU8::new(ASKED));
         self.hand_over(Box::new({
@@ -111,7 +117,7 @@ impl Hands {
                 }
             }
         }))?;
-        match answered.recv_timeout(left.max(PATIENCE)) {
+        match answered.recv_timeout(left) {
             Ok(result) => return result,
             Err(RecvTimeoutError::Disconnected) => return Err(io::Error::other("a call to the drive panicked")),
             Err(RecvTimeoutError::Timeout) => {}
