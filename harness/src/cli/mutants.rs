@@ -23,7 +23,7 @@ pub(super) struct MutantsArgs {
     #[arg(long, value_delimiter = ',')]
     scenarios: Vec<String>,
     /// Play each scenario with seeds from 1 to this
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 10)]
     seeds: u64,
     /// Write what was found there, as the report's rows in JSON
     #[arg(long)]
