@@ -72,11 +72,12 @@ def test_a_cache_of_a_newer_format_is_refused_and_left_as_it_is(make: Callable[.
     cache = make(tmp_path / "newer")
     cache["a"] = 1
     cache.close()
-    marker = tmp_path / "newer" / "CACHE"
-    content = marker.read_bytes()
+    markers = [tmp_path / "newer" / name for name in ("CACHE", "CACHE.copy")]
+    content = markers[0].read_bytes()
     newer = content.replace((1).to_bytes(4, "little"), (999).to_bytes(4, "little"), 1)
     assert newer != content
-    marker.write_bytes(newer)
+    for marker in markers:
+        marker.write_bytes(newer)
     with pytest.raises(diskcache_rs.CacheError):
         make(tmp_path / "newer")
-    assert marker.read_bytes() == newer
+    assert all(marker.read_bytes() == newer for marker in markers)
