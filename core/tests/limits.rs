@@ -221,14 +221,15 @@ fn keys_of_5_mib_and_more_are_keys_like_others() {
                 cache.set(KeyRef::bytes(key), Put::bytes(&value(turn, n)).tagged(tag.as_ref())).unwrap();
             }
         }
-        // On a local disk a fold comes between checkpoints, along the way of further writes.
         let (filler, mut turns) = (vec![7; 200 << 10], 0);
-        while files("fold") == 0 && turns < 300 {
+        // (On a local disk such keys have segments of their own, which go as a whole and are never folded.)
+        let is_folded = || matches!(mode, ProfileOverride::Local) || files("fold") > 0;
+        while !(is_folded() && files("run") > 0) && turns < 300 {
             cache.set(KeyRef::text("filler"), Put::bytes(&filler)).unwrap();
             turns += 1;
         }
         assert_eq!(cache.delete(KeyRef::text("filler")).unwrap(), turns > 0);
-        assert!(files("run") > 0 && files("fold") > 0, "{mode:?}: {} runs, {} folds", files("run"), files("fold"));
+        assert!(files("run") > 0 && is_folded(), "{mode:?}: {} runs, {} folds", files("run"), files("fold"));
         let expect = |cache: &Cache, there: &[usize], at: &str| {
             for (n, key) in keys.iter().enumerate() {
                 let found = cache.get(KeyRef::bytes(key)).unwrap().map(|found| found.bytes().unwrap().to_vec());

@@ -188,3 +188,23 @@ fn garbage_of_a_few_keys_that_are_overwritten_stays_small() {
     println!("6.5 MB live: mostly {} MiB, at most {} MiB", median / MIB, most / MIB);
     assert!(median < 64 * MIB, "mostly {} MiB on disk", median / MIB);
 }
+
+/// Values in files of their own leave no garbage. What evicts must take no more than it needs to: they are large.
+#[test]
+fn a_cache_of_large_values_stays_nearly_as_full_as_its_limit_allows() {
+    const LEN: u64 = MIB;
+    const LIMIT: u64 = 40 * MIB;
+    let mut watched = Watched::new(LIMIT, "least-recently-stored");
+    for key in 0..120 {
+        watched.set(key, LEN);
+        let live = watched.live(120);
+        let stored = (key + 1) * LEN;
+        assert!(live >= stored.min(LIMIT - LIMIT / 3), "{} MiB of {} MiB live after {} values", live / MIB, LIMIT / MIB, key + 1);
+    }
+    assert!(watched.most <= LIMIT + LIMIT / 10, "{} bytes of {LIMIT}", watched.most);
+    // The same by hand.
+    watched.cache.reset_setting("size_limit", &Setting::Int((LIMIT / 2).cast_signed())).unwrap();
+    watched.cache.cull().unwrap();
+    let live = watched.live(120);
+    assert!(live >= LIMIT / 2 - LIMIT / 10 && live <= LIMIT / 2, "{} MiB live after cull", live / MIB);
+}

@@ -99,7 +99,7 @@ impl Count<'_> {
         limit: Option<f64>,
         mut call: impl FnMut(u64) -> Outcome,
     ) -> Result<(), String> {
-        if !self.engine.can(needs) {
+        if needs != "open" && !self.engine.can(needs) {
             return Ok(());
         }
         let before = of_host(&self.daemon.stats()?);

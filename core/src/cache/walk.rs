@@ -1,6 +1,6 @@
 //! Ordered walks: keys, queue ends, what expired, what a tag names, what the eviction policy gives up.
 
-use crate::cache::apply::{Queue, excluded};
+use crate::cache::apply::{Queue, cost, excluded};
 use crate::cache::engine::Engine;
 use crate::cache::state::State;
 use crate::cache::value::Hit;
@@ -210,10 +210,11 @@ impl Engine {
                 body.push(&Record::Accessed(list.list()));
                 self.submit(&body, deadline, self.unlocked())?;
             }
-            if !self.is_over_limit(&read(&self.state), 0) {
+            let excess = self.excess(&read(&self.state), 0);
+            if excess == 0 {
                 return Ok(count);
             }
-            let victims = self.policy_victims(BATCH as u64, BATCH_LEN);
+            let victims = self.policy_victims(BATCH as u64, BATCH_LEN, excess);
             if victims.list().is_empty() {
                 return Ok(count);
             }
@@ -312,7 +313,7 @@ impl Engine {
             drop(state);
         }
         if room > 0 && self.is_over_limit(&read(&self.state), more) {
-            let victims = self.policy_victims(room, VICTIMS_LEN);
+            let victims = self.policy_victims(room, VICTIMS_LEN, u64::MAX);
             if !victims.list().is_empty() {
                 all.push((Cause::Cull, victims));
             }
@@ -320,8 +321,9 @@ impl Engine {
         all
     }
 
-    /// Chooses up to `limit` entries by the policy, of which all but the last have less than `len_max` bytes of keys.
-    pub(crate) fn policy_victims(&self, limit: u64, len_max: usize) -> VersionsBuilder {
+    /// Chooses up to `limit` entries by the policy, of which all but the last have less than `len_max` bytes of keys and free less than `need`
+    /// bytes.
+    pub(crate) fn policy_victims(&self, limit: u64, len_max: usize, need: u64) -> VersionsBuilder {
         let now = self.clock.wall();
         let state = read(&self.state);
         let mut victims = VersionsBuilder::default();
@@ -334,9 +336,9 @@ impl Engine {
         let deltas = [&state.delta];
         let layers = state.layers(&deltas);
         let mut spared = AccessesBuilder::default();
-        let (mut chosen, mut looked, mut wrapped) = (0, 0, false);
+        let (mut chosen, mut looked, mut freed, mut wrapped) = (0, 0, 0_u64, false);
         let is_full = |victims: &VersionsBuilder, spared: &AccessesBuilder| victims.bytes_len().max(spared.bytes_len()) >= len_max;
-        while chosen < limit && looked < limit.saturating_mul(LOOKS_PER_VICTIM) && !is_full(&victims, &spared) {
+        while chosen < limit && freed < need && looked < limit.saturating_mul(LOOKS_PER_VICTIM) && !is_full(&victims, &spared) {
             let Ok(found) = layers.next(&mut walker) else { break };
             let Some(found) = found else {
                 if wrapped {
@@ -354,6 +356,7 @@ impl Engine {
                 Verdict::Evict => {
                     victims.push(found.key, found.entry.version);
                     chosen += 1;
+                    freed = freed.saturating_add(cost(&found));
                 }
                 Verdict::Spare => spared.push(found.key, 0, found.entry.access_time),
                 Verdict::Keep => {}

@@ -162,11 +162,17 @@ impl Engine {
 
     /// Returns whether what lives, with the garbage that must find room beside it, is over the size limit once `more` bytes are stored.
     pub(crate) fn is_over_limit(&self, state: &State, more: u64) -> bool {
+        self.excess(state, more) > 0
+    }
+
+    /// Returns by how much it is.
+    pub(crate) fn excess(&self, state: &State, more: u64) -> u64 {
         let limit = state.tuning.size_limit;
         let in_log = state.counters.live_bytes.saturating_sub(state.counters.blob_bytes);
         let garbage = in_log.saturating_mul(state.tuning.garbage_percent.min(GARBAGE_PERCENT_MAX)) / 100;
-        let fixed = if self.is_local() { (2 * FIXED_LEN).min(limit / 16) } else { 0 };
-        in_log.saturating_add(garbage).saturating_add(fixed).saturating_add(state.counters.blob_bytes).saturating_add(more) > limit
+        let fixed = if self.is_local() { FIXED_LEN.min(limit / 16) } else { 0 };
+        let all = in_log.saturating_add(garbage).saturating_add(fixed).saturating_add(state.counters.blob_bytes).saturating_add(more);
+        all.saturating_sub(limit)
     }
 
     /// Makes a round if one is due, in this process's turn. A checkpoint is `full`: it comes anyhow. Returns whether there was a round.
@@ -244,32 +250,34 @@ impl Engine {
             return Ok(Some(rows as u64 * ROW_LEN / MERGE_SHARE));
         }
         // All that can be won is won: less must live.
-        let limit = read(&self.state).tuning.size_limit;
-        let is_full = space.after() > limit - limit / 32;
-        Ok((is_full && self.evict(deadline)?).then_some(most / 16))
+        let (limit, in_files) = {
+            let state = read(&self.state);
+            (state.tuning.size_limit, state.counters.blob_bytes)
+        };
+        // Values in files of their own leave no garbage, so that less need be kept free for it.
+        let most_after = if in_files > limit / 2 { limit + limit / 32 } else { limit - limit / 32 };
+        let need = space.after().saturating_sub(most_after);
+        Ok((need > 0 && self.evict(need + limit / 64, deadline)?).then_some(most / 16))
     }
 
     /// Evicts while what lives is over the size limit: writes evict no more than `cull_limit` each.
     fn evict_more(&self, commits_max: usize, deadline: Deadline) -> Result<()> {
         for _ in 0..commits_max {
-            let is_over = {
-                let state = read(&self.state);
-                self.is_over_limit(&state, 0)
-            };
-            if !(is_over && self.evict(deadline)?) {
+            let excess = self.excess(&read(&self.state), 0);
+            if excess == 0 || !self.evict(excess, deadline)? {
                 break;
             }
         }
         Ok(())
     }
 
-    /// Evicts some entries. Returns whether it did.
-    fn evict(&self, deadline: Deadline) -> Result<bool> {
+    /// Evicts some entries, which free `need` bytes about. Returns whether it did.
+    fn evict(&self, need: u64, deadline: Deadline) -> Result<bool> {
         // Who keeps something beside values is told of each that is gone on the threads of its own calls only.
         if self.options.companion.is_some() {
             return Ok(false);
         }
-        let victims = self.policy_victims(BATCH, VICTIMS_LEN);
+        let victims = self.policy_victims(BATCH, VICTIMS_LEN, need);
         if victims.list().is_empty() {
             return Ok(false);
         }
