@@ -464,3 +464,21 @@ fn hosts_that_saw_a_commit_and_hosts_that_could_not_agree_before_the_latter_answ
         assert_eq!(report.commits_lost, 0, "a checkpoint tells all what the commit came to: {report:?}");
     }
 }
+
+/// Writers that were killed at once may each have published a commit, and a hold before it, that nobody was told of.
+#[test]
+fn commits_that_nobody_was_told_of_are_no_damage_and_a_bell_that_is_much_too_short_is() {
+    let dir = temp_dir();
+    let cache = open(dir.path(), ProfileOverride::Shared);
+    for n in 0..40 {
+        cache.set(KeyRef::text(&n.to_string()), Put::bytes(b"value")).unwrap();
+    }
+    let bell = dir.path().join("bell");
+    for (missing, is_damage) in [(1, false), (2, false), (7, false), (9, true), (30, true)] {
+        let whole = std::fs::read(&bell).unwrap();
+        std::fs::write(&bell, &whole[..whole.len() - missing]).unwrap();
+        let report = cache.check(true).unwrap();
+        assert_eq!(report.count(ProblemKind::Log) > 0, is_damage, "{missing} bytes less: {report:?}");
+        assert!(std::fs::read(&bell).unwrap().len() >= whole.len(), "{missing} bytes less: it is put right");
+    }
+}

@@ -170,7 +170,9 @@ impl Engine {
         let limit = state.tuning.size_limit;
         let in_log = state.counters.live_bytes.saturating_sub(state.counters.blob_bytes);
         let garbage = in_log.saturating_mul(state.tuning.garbage_percent.min(GARBAGE_PERCENT_MAX)) / 100;
-        let fixed = if self.is_local() { FIXED_LEN.min(limit / 16) } else { 0 };
+        // Values in files of their own leave few others to be large.
+        let fixed = if state.counters.blob_bytes > limit / 2 { FIXED_LEN } else { 2 * FIXED_LEN };
+        let fixed = if self.is_local() { fixed.min(limit / 16) } else { 0 };
         let all = in_log.saturating_add(garbage).saturating_add(fixed).saturating_add(state.counters.blob_bytes).saturating_add(more);
         all.saturating_sub(limit)
     }
@@ -209,12 +211,14 @@ impl Engine {
             self.checkpoint(deadline)?;
         }
         let (mut left, mut wins) = ((limit / 32).clamp(ROUND_LEN_MIN, ROUND_LEN_MAX), false);
+        // What is evicted frees nothing before it is folded away: once a round is enough.
+        let mut may_evict = true;
         while left > 0 {
             let (space, is_large, garbage_is_over) = look();
             if !(is_large || garbage_is_over) {
                 break;
             }
-            let Some(copied) = self.shrink(local, &space, is_large, left, deadline)? else { break };
+            let Some(copied) = self.shrink(local, &space, is_large, left, &mut may_evict, deadline)? else { break };
             left = left.saturating_sub(copied.max(1));
             wins = true;
         }
@@ -228,7 +232,15 @@ impl Engine {
     }
 
     /// Makes one step that wins space, of which a fold copies `most` bytes about. Returns how many bytes it copied, or `None` if there is none to make.
-    fn shrink(&self, local: &LocalLog, space: &Space, is_large: bool, most: u64, deadline: Deadline) -> Result<Option<u64>> {
+    fn shrink(
+        &self,
+        local: &LocalLog,
+        space: &Space,
+        is_large: bool,
+        most: u64,
+        may_evict: &mut bool,
+        deadline: Deadline,
+    ) -> Result<Option<u64>> {
         let rows = usize::try_from((most / ROW_LEN).clamp(1, STEP_ROWS)).unwrap_or(1);
         let short = |step: Option<MergeStep>| step.map(|step| step.limited_to(rows));
         let index_is_worse = is_large && space.dead_index > space.garbage && space.dead_index > space.index / 4;
@@ -257,7 +269,8 @@ impl Engine {
         // Values in files of their own leave no garbage, so that less need be kept free for it.
         let most_after = if in_files > limit / 2 { limit + limit / 32 } else { limit - limit / 32 };
         let need = space.after().saturating_sub(most_after);
-        Ok((need > 0 && self.evict(need + limit / 64, deadline)?).then_some(most / 16))
+        let evicts = need > 0 && std::mem::take(may_evict);
+        Ok((evicts && self.evict(need + limit / 64, deadline)?).then_some(most / 16))
     }
 
     /// Evicts while what lives is over the size limit: writes evict no more than `cull_limit` each.

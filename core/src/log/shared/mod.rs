@@ -44,6 +44,8 @@ pub use crate::mount::Look;
 /// How often a bell that seems too short is looked at before that is believed, and the pause between.
 const BELL_LOOKS: u32 = 5;
 const BELL_PAUSE: Duration = Duration::from_millis(50);
+/// So many commits in a row may be those of writers that were killed at once.
+const UNRUNG_MAX: u64 = 8;
 /// How long a drive that does not answer may hold the tidying of who leaves.
 const TIDY_TIME: Duration = Duration::from_secs(2);
 
@@ -200,8 +202,9 @@ impl SharedLog {
             let what = format!("commits {:x} to {:x} were published and are missing from", newest + 1, bell - 1);
             return Ok(vec![(damaged(what, &self.log_dir()), fix)]);
         }
-        if bell == newest {
-            // Its writer died between publishing and ringing: nobody was told of the commit, and nothing is damaged.
+        if newest - bell < UNRUNG_MAX {
+            // Their writers died between publishing and ringing (a transaction's hold is not rung for at all): nobody was told of these commits,
+            // and nothing is damaged.
             if fix {
                 self.ring(newest, deadline)?;
             }
