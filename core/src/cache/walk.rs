@@ -210,11 +210,11 @@ impl Engine {
                 body.push(&Record::Accessed(list.list()));
                 self.submit(&body, deadline, self.unlocked())?;
             }
-            let excess = self.excess(&read(&self.state), 0);
-            if excess == 0 {
+            let need = self.to_evict(&read(&self.state));
+            if need == 0 {
                 return Ok(count);
             }
-            let victims = self.policy_victims(BATCH as u64, BATCH_LEN, excess);
+            let victims = self.policy_victims(BATCH as u64, BATCH_LEN, need);
             if victims.list().is_empty() {
                 return Ok(count);
             }

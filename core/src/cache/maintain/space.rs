@@ -165,13 +165,28 @@ impl Engine {
         self.excess(state, more) > 0
     }
 
+    /// Returns whether most of the limit goes to values in files of their own.
+    fn holds_large_values(state: &State) -> bool {
+        state.counters.blob_bytes > state.tuning.size_limit / 2
+    }
+
+    /// Returns how many bytes eviction is to free: nothing while what lives is within the limit, and else, where that is many small values, as
+    /// much as one commit may, since none of it is free before it is folded away.
+    pub(crate) fn to_evict(&self, state: &State) -> u64 {
+        match self.excess(state, 0) {
+            0 => 0,
+            excess if Self::holds_large_values(state) => excess,
+            _ => u64::MAX,
+        }
+    }
+
     /// Returns by how much it is.
-    pub(crate) fn excess(&self, state: &State, more: u64) -> u64 {
+    fn excess(&self, state: &State, more: u64) -> u64 {
         let limit = state.tuning.size_limit;
         let in_log = state.counters.live_bytes.saturating_sub(state.counters.blob_bytes);
         let garbage = in_log.saturating_mul(state.tuning.garbage_percent.min(GARBAGE_PERCENT_MAX)) / 100;
         // Values in files of their own leave few others to be large.
-        let fixed = if state.counters.blob_bytes > limit / 2 { FIXED_LEN } else { 2 * FIXED_LEN };
+        let fixed = if Self::holds_large_values(state) { FIXED_LEN } else { 2 * FIXED_LEN };
         let fixed = if self.is_local() { fixed.min(limit / 16) } else { 0 };
         let all = in_log.saturating_add(garbage).saturating_add(fixed).saturating_add(state.counters.blob_bytes).saturating_add(more);
         all.saturating_sub(limit)
@@ -189,13 +204,13 @@ impl Engine {
             }
             Self::file_limit(&state).map(|limit| limit - limit / 8)
         };
-        self.round(local, goal, deadline)?;
+        self.round(local, goal, false, deadline)?;
         Ok(true)
     }
 
-    /// Evicts, merges and folds until the files will be within `goal` and garbage within its fraction, so far as one round goes. Then makes a
+    /// Evicts, merges and folds (for `cull`: until the files are within the limit, whatever they hold) until the files will be within `goal` and garbage within its fraction, so far as one round goes. Then makes a
     /// checkpoint.
-    fn round(&self, local: &LocalLog, goal: Option<u64>, deadline: Deadline) -> Result<()> {
+    fn round(&self, local: &LocalLog, goal: Option<u64>, is_cull: bool, deadline: Deadline) -> Result<()> {
         let limit = read(&self.state).tuning.size_limit;
         let look = || {
             let state = read(&self.state);
@@ -211,8 +226,7 @@ impl Engine {
             self.checkpoint(deadline)?;
         }
         let (mut left, mut wins) = ((limit / 32).clamp(ROUND_LEN_MIN, ROUND_LEN_MAX), false);
-        // What is evicted frees nothing before it is folded away: once a round is enough.
-        let mut may_evict = true;
+        let mut may_evict = (is_cull, true);
         while left > 0 {
             let (space, is_large, garbage_is_over) = look();
             if !(is_large || garbage_is_over) {
@@ -238,7 +252,7 @@ impl Engine {
         space: &Space,
         is_large: bool,
         most: u64,
-        may_evict: &mut bool,
+        may_evict: &mut (bool, bool),
         deadline: Deadline,
     ) -> Result<Option<u64>> {
         let rows = usize::try_from((most / ROW_LEN).clamp(1, STEP_ROWS)).unwrap_or(1);
@@ -262,22 +276,25 @@ impl Engine {
             return Ok(Some(rows as u64 * ROW_LEN / MERGE_SHARE));
         }
         // All that can be won is won: less must live.
-        let (limit, in_files) = {
+        let (limit, is_large_values) = {
             let state = read(&self.state);
-            (state.tuning.size_limit, state.counters.blob_bytes)
+            (state.tuning.size_limit, Self::holds_large_values(&state))
         };
-        // Values in files of their own leave no garbage, so that less need be kept free for it.
-        let most_after = if in_files > limit / 2 { limit + limit / 32 } else { limit - limit / 32 };
-        let need = space.after().saturating_sub(most_after);
-        let evicts = need > 0 && std::mem::take(may_evict);
-        Ok((evicts && self.evict(need + limit / 64, deadline)?).then_some(most / 16))
+        let (is_cull, is_first) = *may_evict;
+        may_evict.1 = false;
+        // Values in files of their own leave no garbage, so that less need be kept free for it; and what is evicted is large.
+        let most_after = if is_large_values && !is_cull { limit + limit / 32 } else { limit - limit / 32 };
+        let over = space.after().saturating_sub(most_after);
+        let need = if is_large_values { over + limit / 64 } else { u64::MAX };
+        let evicts = over > 0 && (is_first || !is_large_values);
+        Ok((evicts && self.evict(need, deadline)?).then_some(most / 16))
     }
 
     /// Evicts while what lives is over the size limit: writes evict no more than `cull_limit` each.
     fn evict_more(&self, commits_max: usize, deadline: Deadline) -> Result<()> {
         for _ in 0..commits_max {
-            let excess = self.excess(&read(&self.state), 0);
-            if excess == 0 || !self.evict(excess, deadline)? {
+            let need = self.to_evict(&read(&self.state));
+            if need == 0 || !self.evict(need, deadline)? {
                 break;
             }
         }
@@ -319,7 +336,7 @@ impl Engine {
             }
             last = files;
             let Some(turn) = self.wait_for_turn() else { continue };
-            drop(self.round(local, Some(limit - limit / 16), self.deadline()));
+            drop(self.round(local, Some(limit - limit / 16), true, self.deadline()));
             self.plan_next_step();
             self.remove_retired(false);
             drop(turn);
