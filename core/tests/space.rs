@@ -205,6 +205,7 @@ fn a_cache_of_large_values_stays_nearly_as_full_as_its_limit_allows() {
     // The same by hand.
     watched.cache.reset_setting("size_limit", &Setting::Int((LIMIT / 2).cast_signed())).unwrap();
     watched.cache.cull().unwrap();
+    assert!(watched.cache.volume().unwrap() <= LIMIT / 2);
     let live = watched.live(120);
     assert!((LIMIT / 2 - LIMIT / 10..=LIMIT / 2).contains(&live), "{} MiB live after cull", live / MIB);
 }

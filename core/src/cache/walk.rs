@@ -210,7 +210,10 @@ impl Engine {
                 body.push(&Record::Accessed(list.list()));
                 self.submit(&body, deadline, self.unlocked())?;
             }
-            let need = self.to_evict(&read(&self.state));
+            let need = {
+                let state = read(&self.state);
+                self.to_evict(&state).max(self.over_by_large_values(&state))
+            };
             if need == 0 {
                 return Ok(count);
             }

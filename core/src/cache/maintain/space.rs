@@ -170,6 +170,11 @@ impl Engine {
         state.counters.blob_bytes > state.tuning.size_limit / 2
     }
 
+    /// Returns by how much the files of a local cache are over the limit that mostly goes to values in files of their own.
+    pub(crate) fn over_by_large_values(&self, state: &State) -> u64 {
+        if self.is_local() && Self::holds_large_values(state) { self.volume(state).saturating_sub(state.tuning.size_limit) } else { 0 }
+    }
+
     /// Returns how many bytes eviction is to free: nothing while what lives is within the limit, and else, where that is many small values, as
     /// much as one commit may, since none of it is free before it is folded away.
     pub(crate) fn to_evict(&self, state: &State) -> u64 {
