@@ -2,7 +2,6 @@
 //! may answer instead, what to read about the faults, and how to see it again.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use reports::{CallEnd, Finding, RunInfo, Timeline, TimelineCall, TimelineEvent};
 
@@ -22,13 +21,11 @@ pub fn explain(plan: &Replay, engine: &Engine, run: &Run, again: &str) -> String
     let (scenario, found) = (&plan.scenario, Ok(run.clone()));
     let info = describe::describe(scenario, engine, plan.seed, plan.front, &found);
     let mut text = String::new();
-    // Writing to a String does not fail.
-    let _ = writeln!(text, "{} with {}, seed {}: {}", scenario.title, engine.title, plan.seed, verdict(&info));
-    let _ = writeln!(text, "{}", wrap(&scenario.story, ""));
+    text += &format!("{} with {}, seed {}: {}\n", scenario.title, engine.title, plan.seed, verdict(&info));
+    text += &format!("{}\n", wrap(&scenario.story, ""));
     let size = describe::size(scenario, &run.calls);
-    let _ = writeln!(
-        text,
-        "{} hosts with {} processes each on {}; {} calls; {} faults and events planned.",
+    text += &format!(
+        "{} hosts with {} processes each on {}; {} calls; {} faults and events planned.\n",
         scenario.hosts, scenario.procs, scenario.profile, size.operations, size.faults
     );
     let mut kinds = BTreeSet::new();
@@ -36,12 +33,12 @@ pub fn explain(plan: &Replay, engine: &Engine, run: &Run, again: &str) -> String
         describe::gravest_first(&run.violations).into_iter().filter(|violation| kinds.insert(violation.wrong)).collect();
     for (number, violation) in first.into_iter().enumerate() {
         let finding = describe::finding(violation, &run.calls);
-        let _ = write!(text, "\n{}. {}", number + 1, said(&finding));
+        text += &format!("\n{}. {}", number + 1, said(&finding));
         let timeline = describe::timeline(scenario, run, violation, plan.front);
-        let _ = write!(text, "{}", around(&timeline));
+        text += &around(&timeline);
     }
     text += &to_read(&info, run);
-    let _ = writeln!(text, "\nSee it again:\n   {again}");
+    text += &format!("\nSee it again:\n   {again}\n");
     text
 }
 

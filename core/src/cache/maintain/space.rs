@@ -41,6 +41,15 @@ const ROUNDS_MAX: usize = 64;
 /// Garbage for each hundred live bytes that the size limit leaves room for at most.
 const GARBAGE_PERCENT_MAX: u64 = 33;
 
+/// How well a round keeps the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Strictness {
+    /// A 32nd over it does no harm.
+    Roughly,
+    /// As `cull` promises.
+    Exactly,
+}
+
 /// What the files of a local cache take.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Space {
@@ -209,13 +218,13 @@ impl Engine {
             }
             Self::file_limit(&state).map(|limit| limit - limit / 8)
         };
-        self.round(local, goal, false, deadline)?;
+        self.round(local, goal, Strictness::Roughly, deadline)?;
         Ok(true)
     }
 
-    /// Evicts, merges and folds (for `cull`: until the files are within the limit, whatever they hold) until the files will be within `goal` and garbage within its fraction, so far as one round goes. Then makes a
+    /// Evicts, merges and folds until the files will be within `goal` and garbage within its fraction, so far as one round goes. Then makes a
     /// checkpoint.
-    fn round(&self, local: &LocalLog, goal: Option<u64>, is_cull: bool, deadline: Deadline) -> Result<()> {
+    fn round(&self, local: &LocalLog, goal: Option<u64>, strictness: Strictness, deadline: Deadline) -> Result<()> {
         let limit = read(&self.state).tuning.size_limit;
         let look = || {
             let state = read(&self.state);
@@ -231,13 +240,17 @@ impl Engine {
             self.checkpoint(deadline)?;
         }
         let (mut left, mut wins) = ((limit / 32).clamp(ROUND_LEN_MIN, ROUND_LEN_MAX), false);
-        let mut may_evict = (is_cull, true);
         while left > 0 {
             let (space, is_large, garbage_is_over) = look();
             if !(is_large || garbage_is_over) {
                 break;
             }
-            let Some(copied) = self.shrink(local, &space, is_large, left, &mut may_evict, deadline)? else { break };
+            let copied = match self.shrink(local, &space, is_large, left, deadline)? {
+                Some(copied) => copied,
+                // All that can be won is won: less must live.
+                None if is_large && self.evict_for(&space, strictness, deadline)? => left / 16,
+                None => break,
+            };
             left = left.saturating_sub(copied.max(1));
             wins = true;
         }
@@ -251,15 +264,7 @@ impl Engine {
     }
 
     /// Makes one step that wins space, of which a fold copies `most` bytes about. Returns how many bytes it copied, or `None` if there is none to make.
-    fn shrink(
-        &self,
-        local: &LocalLog,
-        space: &Space,
-        is_large: bool,
-        most: u64,
-        may_evict: &mut (bool, bool),
-        deadline: Deadline,
-    ) -> Result<Option<u64>> {
+    fn shrink(&self, local: &LocalLog, space: &Space, is_large: bool, most: u64, deadline: Deadline) -> Result<Option<u64>> {
         let rows = usize::try_from((most / ROW_LEN).clamp(1, STEP_ROWS)).unwrap_or(1);
         let short = |step: Option<MergeStep>| step.map(|step| step.limited_to(rows));
         let index_is_worse = is_large && space.dead_index > space.garbage && space.dead_index > space.index / 4;
@@ -277,22 +282,26 @@ impl Engine {
         }
         let levels = read(&self.state).levels.clone();
         let step = levels.plan().or_else(|| if space.dead_index > space.index / 8 { levels.plan_whole() } else { None });
-        if self.merge(&levels, short(step), deadline)? {
-            return Ok(Some(rows as u64 * ROW_LEN / MERGE_SHARE));
-        }
-        // All that can be won is won: less must live.
-        let (limit, is_large_values) = {
+        let merges = self.merge(&levels, short(step), deadline)?;
+        Ok(merges.then_some(rows as u64 * ROW_LEN / MERGE_SHARE))
+    }
+
+    /// Evicts if the files will take too much though no garbage can go any more. Returns whether it did.
+    fn evict_for(&self, space: &Space, strictness: Strictness, deadline: Deadline) -> Result<bool> {
+        let need = {
             let state = read(&self.state);
-            (state.tuning.size_limit, Self::holds_large_values(&state))
+            let limit = state.tuning.size_limit;
+            if Self::holds_large_values(&state) {
+                // They leave no garbage, so that nothing need be kept free for it.
+                let over = space.after().saturating_sub(if strictness == Strictness::Exactly { limit } else { limit + limit / 32 });
+                if over > 0 { over + limit / 64 } else { 0 }
+            } else if space.after() > limit - limit / 32 {
+                u64::MAX
+            } else {
+                0
+            }
         };
-        let (is_cull, is_first) = *may_evict;
-        may_evict.1 = false;
-        // Values in files of their own leave no garbage, so that less need be kept free for it; and what is evicted is large.
-        let most_after = if is_large_values && !is_cull { limit + limit / 32 } else { limit - limit / 32 };
-        let over = space.after().saturating_sub(most_after);
-        let need = if is_large_values { over + limit / 64 } else { u64::MAX };
-        let evicts = over > 0 && (is_first || !is_large_values);
-        Ok((evicts && self.evict(need, deadline)?).then_some(most / 16))
+        Ok(need > 0 && self.evict(need, deadline)?)
     }
 
     /// Evicts while what lives is over the size limit: writes evict no more than `cull_limit` each.
@@ -341,7 +350,7 @@ impl Engine {
             }
             last = files;
             let Some(turn) = self.wait_for_turn() else { continue };
-            drop(self.round(local, Some(limit - limit / 16), true, self.deadline()));
+            drop(self.round(local, Some(limit - limit / 16), Strictness::Exactly, self.deadline()));
             self.plan_next_step();
             self.remove_retired(false);
             drop(turn);
