@@ -1,8 +1,8 @@
 //! Merges runs in small steps.
 //!
 //! Runs of a tier are of like size. When a tier has [`FAN_OUT`] of them they are merged into one of the next tier, a stretch of
-//! hashes at a time: a step reads and writes about [`STEP_ROWS`] rows whatever the size of the merge, and its result is a new list
-//! of runs. Small merges go first, so a large one never keeps the number of runs from being small.
+//! hashes at a time: a step reads about [`STEP_ROWS`] rows whatever the size of the merge (a few times as many where most are dead),
+//! and its result is a new list of runs. Small merges go first, so a large one never keeps the number of runs from being small.
 //!
 //! What a step made counts as long as the runs that it read are unchanged in the list; newer runs may have come on top.
 
@@ -21,6 +21,10 @@ use std::ops::Range;
 pub const FAN_OUT: usize = 4;
 /// About so many rows are read by one step.
 pub const STEP_ROWS: usize = 8192;
+/// Where fewer than one of so many rows that a step reads lives, it reads on, so that what is left is not scattered over many small files; up to
+/// [`READ_ON_MAX`] times as many.
+const LIVE_SHARE: usize = 4;
+const READ_ON_MAX: usize = 8;
 
 /// A step that should be made.
 #[derive(Debug, Clone)]
@@ -150,7 +154,7 @@ fn tier_of(rows: u64) -> u8 {
 }
 
 impl MergeStep {
-    /// Makes it read about `rows` rows instead of [`STEP_ROWS`].
+    /// Makes it read about `rows` rows instead of [`STEP_ROWS`] (a few times as many where most are dead).
     #[must_use]
     pub const fn limited_to(mut self, rows: usize) -> Self {
         self.rows = if rows == 0 { 1 } else { rows };
@@ -318,7 +322,8 @@ impl<'a> Merge<'a> {
             if hash > self.end {
                 break;
             }
-            if group.is_new(hash) && (read >= limit || builder.is_full(1)) {
+            let is_enough = read >= limit && (builder.len() >= limit / LIVE_SHARE || read >= limit * READ_ON_MAX);
+            if group.is_new(hash) && (is_enough || builder.is_full(1)) {
                 return Ok((builder, Some(hash)));
             }
             heap.pop();

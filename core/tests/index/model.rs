@@ -234,3 +234,28 @@ fn taking_from_an_end_again_and_again_always_takes_the_first_that_lives() {
         }
     }
 }
+
+/// Where most rows are dead each step of a merge made a file of its own for the few that live, each a block or more on the disk.
+#[test]
+fn what_little_lives_of_many_rows_is_not_scattered_over_many_files() {
+    const STEP: usize = 500;
+    for access in ACCESSES {
+        let mut subject = Subject::new(access);
+        for round in 0..4_u16 {
+            for n in round * 5000..(round + 1) * 5000 {
+                subject.put(&key(n), Facts { value: 1, time: 1, expire: None, tag: None });
+            }
+            subject.flush(2000);
+        }
+        for n in (0..20_000).filter(|n| n % 40 != 0) {
+            subject.delete(&key(n));
+        }
+        subject.flush(2000);
+        while subject.merge(STEP, false).is_some() {}
+        let (rows, files) = (subject.levels.rows(), subject.levels.files().count() as u64);
+        assert_eq!((subject.truth.len(), rows), (500, 500));
+        // A step reads up to eight times as many rows as it is asked to.
+        assert!(files <= (20_000 + 19_500) / (8 * STEP as u64) + 1, "{files} files for {rows} rows");
+        subject.check((0..20_000).map(key));
+    }
+}
