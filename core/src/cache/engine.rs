@@ -128,12 +128,22 @@ impl Replay for Live<'_> {
     }
 
     fn is_sound(&self) -> bool {
-        // Between hosts what comes after a checkpoint is to be answered from it: it may leave out what was replayed here.
-        read(&self.engine.state).broken.is_none() && (self.checkpoint.is_none() || self.engine.is_local())
+        // What comes after a checkpoint is to be answered from it: it may leave out what was replayed here (between hosts), and what only the
+        // state before it needs may be gone.
+        read(&self.engine.state).broken.is_none() && self.checkpoint.is_none()
     }
 
     fn may_publish(&self) -> bool {
         read(&self.engine.state).held_for(self.engine.me, &*self.engine.clock).is_none()
+    }
+}
+
+/// The exclusive lock of a local log, which is held; it is given back with this.
+struct Exclusive<'a>(&'a Engine);
+
+impl Drop for Exclusive<'_> {
+    fn drop(&mut self) {
+        self.0.log.end_exclusive();
     }
 }
 
@@ -249,6 +259,24 @@ impl Engine {
         }
     }
 
+    /// Returns whether the state of a local cache is to be made anew, from a newer checkpoint or because it is broken: that takes a while.
+    #[inline]
+    pub(crate) fn is_state_old(&self) -> bool {
+        self.local.as_ref().is_some_and(|local| {
+            let state = read(&self.state);
+            local.latest_checkpoint() > state.checkpoint_at || state.broken.is_some()
+        })
+    }
+
+    /// Makes the state of a local cache anew if need be, before others wait for the lock that the caller is about to take.
+    pub(crate) fn renew_state(&self, deadline: Deadline) -> Result<()> {
+        if !self.is_state_old() {
+            return Ok(());
+        }
+        let mut cursor = self.lock_cursor(deadline)?;
+        self.catch_up(&mut cursor, deadline)
+    }
+
     /// Makes the state anew if the drive failed while something was replayed into it, or refused what was to be said of damage.
     fn mend_state(&self, cursor: &mut Cursor, deadline: Deadline) -> Result<()> {
         let unsound = {
@@ -271,11 +299,9 @@ impl Engine {
         let done = self.replay_into(&mut state, &mut again, deadline);
         let done = done.and_then(|()| if again.position < target || state.doubt.is_some() { Err(behind()) } else { Ok(()) });
         if let Err(error) = done {
-            if !self.is_local() {
-                // Everybody else goes on from the checkpoint: so must we, before the next answer.
-                write(&self.state).broken = Some(error);
-                self.replayed.reached(0);
-            }
+            // Everybody else goes on from the checkpoint: so must we, before the next answer. What only the state before it needs may be gone.
+            write(&self.state).broken = Some(error);
+            self.replayed.reached(0);
             return;
         }
         let mut current = write(&self.state);
@@ -392,15 +418,23 @@ impl Engine {
 
     /// Publishes a commit and returns what came of it. The caller holds the exclusive lock in local mode.
     pub(crate) fn publish(&self, body: &BodyBuilder, decided_on: Option<u64>, deadline: Deadline) -> Result<Committed> {
-        self.publish_as(body, decided_on, false, deadline)
+        self.publish_as(body, decided_on, false, None, deadline)
     }
 
     /// The same for what nobody is told of (see [`Proposal::quiet`]).
     pub(crate) fn publish_quietly(&self, body: &BodyBuilder, deadline: Deadline) -> Result<Committed> {
-        self.publish_as(body, None, true, deadline)
+        self.publish_as(body, None, true, None, deadline)
     }
 
-    fn publish_as(&self, body: &BodyBuilder, decided_on: Option<u64>, quiet: bool, deadline: Deadline) -> Result<Committed> {
+    /// Gives `lock` back as soon as the commit is made: taking over a checkpoint that it met takes a while.
+    fn publish_as(
+        &self,
+        body: &BodyBuilder,
+        decided_on: Option<u64>,
+        quiet: bool,
+        mut lock: Option<Exclusive<'_>>,
+        deadline: Deadline,
+    ) -> Result<Committed> {
         let durable = self.options.durability == Durability::Host;
         let mut cursor = self.lock_cursor(deadline)?;
         loop {
@@ -415,6 +449,9 @@ impl Engine {
             let proposal = Proposal { body, decided_on, durable, quiet, checkpoint };
             let mut live = Live { engine: self, applied: Applied::default(), checkpoint: None };
             let published = self.log.publish(&mut cursor, proposal, &mut live, deadline);
+            if matches!(published, Ok(Published::At(_))) {
+                drop(lock.take());
+            }
             let applied = std::mem::take(&mut live.applied);
             let is_broken = read(&self.state).broken.is_some();
             let adopts = live.checkpoint.is_some();
@@ -445,6 +482,7 @@ impl Engine {
     pub(crate) fn commit(&self, body: &BodyBuilder, deadline: Deadline) -> Result<Committed> {
         match &self.local {
             Some(local) => {
+                self.renew_state(deadline)?;
                 local.begin_exclusive(deadline)?;
                 self.commit_exclusive(body, deadline)
             }
@@ -452,11 +490,9 @@ impl Engine {
         }
     }
 
-    /// The rest of a local commit; gives the lock back before it syncs.
+    /// The rest of a local commit; gives the lock back, and before it syncs.
     pub(crate) fn commit_exclusive(&self, body: &BodyBuilder, deadline: Deadline) -> Result<Committed> {
-        let committed = self.publish(body, None, deadline);
-        self.log.end_exclusive();
-        let committed = committed?;
+        let committed = self.publish_as(body, None, false, Some(Exclusive(self)), deadline)?;
         if self.options.durability == Durability::Host {
             self.log.sync().map_err(|e| e.with_kind(ErrorKind::OutcomeUnknown))?;
         }

@@ -53,6 +53,8 @@ pub(crate) struct Maintenance {
     next_look: AtomicU64,
     /// What they took after that was last done something about.
     settled: AtomicU64,
+    /// By how much they were over what writers wait for, when somebody last looked.
+    over: AtomicU64,
     /// When this process last repaired the index because of damage that it met.
     repaired: Mutex<Option<Duration>>,
     /// Files that nobody names, with when this process first saw them (network drives).
@@ -224,7 +226,7 @@ impl Engine {
         let tail_far = (self.tail_due(&state) * FAR_DUE).min(self.tail_max(&state) * FAR as u64);
         let tail = (state.position.saturating_sub(state.covered), tail_far);
         let is_far = changed.0 >= changed.1 || tail.0 >= tail.1;
-        let files = self.over_limit(&state);
+        let files = self.maintenance.over.load(Ordering::Relaxed);
         if !is_far && files == 0 {
             return None;
         }

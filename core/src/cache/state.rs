@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(crate) position: u64,
     /// Position of the commit that carried the newest checkpoint.
     pub(crate) checkpoint_at: u64,
+    /// The same of one that was replayed and waits to be adopted (0: none does).
+    awaited: u64,
     /// Where that checkpoint's replay goes on: what lies before is in runs.
     pub(crate) covered: u64,
     /// No entry expires before this.
@@ -93,6 +95,7 @@ impl State {
             hold: None,
             position,
             checkpoint_at: 0,
+            awaited: 0,
             covered: position,
             expire_floor: f64::NEG_INFINITY,
             epoch: 0,
@@ -378,9 +381,9 @@ impl State {
     /// Adopts a checkpoint at once if it was made of exactly this state; returns it if it must be adopted by replaying again.
     fn checkpoint(&mut self, bytes: &[u8], at: u64) -> Option<(Manifest, u64)> {
         let manifest = Manifest::parse(bytes).ok()?;
-        // Between hosts the order of the log decides: one that was made without knowledge of the newest is none. (It may hold a commit that the
-        // newest had to leave out.)
-        let known = if self.files.are_mapped() { self.covered } else { self.covered.max(self.checkpoint_at) };
+        // The order of the log decides: one that was made without knowledge of the newest is none, also while that waits to be adopted. (Between
+        // hosts it may hold a commit that the newest had to leave out; and what it names may be gone.)
+        let known = self.covered.max(self.checkpoint_at).max(self.awaited);
         if manifest.cursor.position <= known {
             return None; // somebody else's came first and covers as much
         }
@@ -403,6 +406,7 @@ impl State {
             }
             return None;
         }
+        self.awaited = at;
         Some((manifest, at))
     }
 }

@@ -251,7 +251,8 @@ impl Engine {
     fn try_lock(&self) -> Result<bool> {
         match &self.local {
             Some(local) if !self.transaction.is_mine() && self.options.durability == crate::cache::Durability::Process => {
-                local.try_begin_exclusive()
+                // Making the state anew takes a while, and the caller wants none of that.
+                if self.is_state_old() { Ok(false) } else { local.try_begin_exclusive() }
             }
             _ => Ok(false),
         }
@@ -498,6 +499,7 @@ impl Engine {
         }
         let taken = if self.is_local() {
             // Under the lock nobody can publish a fold or a checkpoint, and so nobody removes what it is in.
+            self.renew_state(deadline)?;
             self.log.begin_exclusive(deadline)?;
             let taken = self.publish(body, None, deadline).and_then(read_all);
             self.log.end_exclusive();

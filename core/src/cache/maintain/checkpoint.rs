@@ -25,7 +25,9 @@ impl Engine {
         self.log.sync()?;
         // Writers wait for the copy alone, not for the run that is made of it.
         let (delta, levels, mut manifest) = {
-            let cursor = self.lock_cursor(deadline)?;
+            let mut cursor = self.lock_cursor(deadline)?;
+            // Another process may have made a checkpoint in its turn: what the one before it names may be gone.
+            self.catch_up(&mut cursor, deadline)?;
             let state = read(&self.state);
             (state.delta.snapshot(), state.levels.clone(), state.manifest(*cursor, &state.levels))
         };

@@ -91,6 +91,7 @@ impl Engine {
     #[cold]
     fn look(&self, local: &LocalLog, state: &State, spent: u64) {
         let space = self.space(local, state);
+        self.note_excess(state, &space);
         if self.wants_room(state, &space) {
             self.maintenance.due.store(true, Ordering::Relaxed);
         }
@@ -118,11 +119,10 @@ impl Engine {
         space.garbage > state.tuning.garbage_max(space.live, self.options.garbage_len_min)
     }
 
-    /// Returns by how much the files are over what writers wait for: the size limit, less what a round copies before its sources go (0: they are
-    /// not).
-    pub(super) fn over_limit(&self, state: &State) -> u64 {
-        let (Some(local), Some(limit)) = (&self.local, Self::file_limit(state)) else { return 0 };
-        self.space(local, state).files.saturating_sub(limit - limit / 24)
+    /// Takes note of by how much the files are over what writers wait for: the size limit, less what a round copies before its sources go.
+    fn note_excess(&self, state: &State, space: &Space) {
+        let over = Self::file_limit(state).map_or(0, |limit| space.files.saturating_sub(limit - limit / 24));
+        self.maintenance.over.store(over, Ordering::Relaxed);
     }
 
     /// Returns about how many bytes the files take on disk.
@@ -229,6 +229,7 @@ impl Engine {
         let look = || {
             let state = read(&self.state);
             let space = self.space(local, &state);
+            self.note_excess(&state, &space);
             let is_large = goal.is_some_and(|goal| space.after() > goal);
             (space, is_large, self.garbage_is_over(&state, &space))
         };

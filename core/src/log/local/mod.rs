@@ -163,6 +163,13 @@ impl LocalLog {
         self.segments.list()
     }
 
+    /// Returns the position of the newest checkpoint commit that its maker took over (0: none): what only older ones need may be gone.
+    #[inline]
+    #[must_use]
+    pub fn latest_checkpoint(&self) -> u64 {
+        self.tail.checkpoint()
+    }
+
     /// Lets go of a segment that the newest checkpoint made needless. Whoever made that checkpoint removes its file.
     pub fn forget_segment(&self, start: u64) {
         self.segments.forget(start);
