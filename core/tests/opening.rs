@@ -1,9 +1,11 @@
-//! What opening a cache costs: little, and not more the more was written.
+//! What opening a cache costs: little, and not more the more was written. And what is not opened.
 
 use diskcache_core::chance::SeededChance;
 use diskcache_core::clock::OsClock;
-use diskcache_core::vfs::MemVfs;
-use diskcache_core::{Cache, KeyRef, Options, ProfileOverride, Put};
+use diskcache_core::format::FORMAT_VERSION;
+use diskcache_core::format::wire::checksum;
+use diskcache_core::vfs::{MemVfs, OpenMode, Vfs};
+use diskcache_core::{Cache, ErrorKind, KeyRef, Options, ProfileOverride, Put};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,5 +37,37 @@ fn opening_a_shared_cache_that_was_closed_takes_few_requests_however_many_commit
             assert!(requests <= REQUESTS_MAX, "seed {seed}: {requests} requests after {commits} commits");
             assert_eq!(again.len().unwrap(), commits.min(16));
         }
+    }
+}
+
+#[test]
+fn a_cache_of_another_format_is_refused_in_words_and_left_as_it_is() {
+    for (version, words) in [(FORMAT_VERSION - 1, "made by an earlier version"), (FORMAT_VERSION + 1, "made by a newer version")] {
+        let vfs = MemVfs::new();
+        let open = || {
+            let options = Options { profile: Some(ProfileOverride::Local), ..Options::default() };
+            Cache::open_on(Arc::new(vfs.process()), Arc::new(OsClock), Path::new("/c"), options, 1)
+        };
+        open().unwrap().set(KeyRef::text("k"), Put::bytes(b"value")).unwrap();
+        for name in ["/c/CACHE", "/c/CACHE.copy"] {
+            let file = vfs.open(Path::new(name), OpenMode::ReadWrite).unwrap();
+            let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+            file.read_exact_at(&mut bytes, 0).unwrap();
+            bytes[12..16].copy_from_slice(&version.to_le_bytes());
+            let summed = bytes.len() - 8;
+            let sum = checksum(&bytes[..summed], 0);
+            bytes[summed..].copy_from_slice(&sum.to_le_bytes());
+            file.write_all_at(&bytes, 0).unwrap();
+        }
+        let names = || {
+            let mut names = vfs.read_dir(Path::new("/c")).unwrap();
+            names.sort_unstable();
+            names
+        };
+        let before = names();
+        let error = open().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incompatible);
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(names(), before);
     }
 }

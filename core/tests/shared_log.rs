@@ -3,6 +3,7 @@
 mod shared_support;
 
 use diskcache_core::clock::{Clock, Deadline, ManualClock};
+use diskcache_core::format::FORMAT_VERSION;
 use diskcache_core::log::{ADDR_OFFSET_BITS, Log, Look, Progress, Published, SharedLog, SharedOptions};
 use diskcache_core::vfs::mem::{Effect, Fault, Step};
 use diskcache_core::vfs::{MemVfs, OpenMode, OsVfs, Vfs};
@@ -298,7 +299,8 @@ fn a_newer_format_is_refused_and_not_taken_for_damage() {
     let rig = Rig::new(Look::Statx);
     let mut a = rig.process();
     a.set("one", rig.soon()).unwrap();
-    rig.vfs.open(&Rig::commit(1), OpenMode::ReadWrite).unwrap().write_all_at(&[2, 0, 0, 0, 1], 8).unwrap();
+    let newer = FORMAT_VERSION.to_le_bytes()[0] + 1;
+    rig.vfs.open(&Rig::commit(1), OpenMode::ReadWrite).unwrap().write_all_at(&[newer, 0, 0, 0, 1], 8).unwrap();
     let (vfs, clock) = (Arc::new(rig.vfs.process()), Arc::new(rig.clock.clone()));
     let mut b = Process::new(SharedLog::open(vfs, clock, Path::new("/c"), MARKER, rig.options.clone()));
     assert_eq!(b.catch_up(rig.soon()).unwrap_err().kind(), ErrorKind::Incompatible);

@@ -13,7 +13,7 @@ use crate::clock::{Clock, Deadline};
 use crate::compaction::FoldFiles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::marker::{MARKER_LEN, Mode};
-use crate::format::wire::Malformed;
+use crate::format::wire::{Malformed, advice_on};
 use crate::format::{BodyBuilder, Marker, Record};
 use crate::index::{Access, Doorkeeper, RunFiles, VfsRunDir};
 use crate::log::local::{LocalLog, LocalOptions};
@@ -100,7 +100,7 @@ pub(crate) fn open(
 
 /// Reads `CACHE`, or its copy where it is damaged or missing. `None`: there is no cache yet, and one may be made.
 pub(crate) fn read_marker(vfs: &dyn Vfs, clock: &dyn Clock, dir: &Path) -> Result<Option<Marker>> {
-    let (mut damage, mut newer) = (None, None);
+    let (mut damage, mut other) = (None, None);
     for name in MARKERS {
         let path = dir.join(name);
         let bytes = match read_start(vfs, clock, &path) {
@@ -111,12 +111,12 @@ pub(crate) fn read_marker(vfs: &dyn Vfs, clock: &dyn Clock, dir: &Path) -> Resul
         match Marker::parse(&bytes) {
             Ok(marker) => return Ok(Some(marker)),
             // Only if the other one does not say otherwise: it may be damage.
-            Err(Malformed::Version(version)) => newer = Some(version),
+            Err(Malformed::Version(version)) => other = Some(version),
             Err(why) => damage = Some((why, path)),
         }
     }
-    if let Some(version) = newer {
-        let what = format!("the cache was made by a newer version (format {version}); upgrade to open it. Nothing was touched:");
+    if let Some(version) = other {
+        let what = format!("the cache was {}. Nothing was touched:", advice_on(version));
         return Err(Error::new(ErrorKind::Incompatible, what).at(dir));
     }
     if let Some((why, path)) = damage {

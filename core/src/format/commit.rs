@@ -83,7 +83,7 @@ fn is_patched(bytes: &[u8], seed: u64) -> bool {
 }
 
 impl CommitHeader {
-    /// Reads the header at the start of `bytes` and checks it. A newer version is told apart from damage.
+    /// Reads the header at the start of `bytes` and checks it. Another version is told apart from damage.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -100,7 +100,10 @@ impl CommitHeader {
         if Reader::new(bytes.get(SUMMED_LEN..).ok_or(Malformed::Short)?).u64()? != checksum(summed, marker.seed()) {
             return Err(Malformed::Checksum);
         }
-        if r.u32()? != 0 || version == 0 {
+        if version != FORMAT_VERSION {
+            return Err(Malformed::Version(version));
+        }
+        if r.u32()? != 0 {
             return Err(Malformed::Field("version"));
         }
         if take_u128(&mut r)? != marker.id {
@@ -158,12 +161,12 @@ mod tests {
     fn a_commit_keeps_its_bytes() {
         let bytes = sample();
         let mut golden = Vec::new();
-        golden.extend_from_slice(b"DCRSCMT\n\x01\0\0\0\0\0\0\0");
+        golden.extend_from_slice(b"DCRSCMT\n\x02\0\0\0\0\0\0\0");
         golden.extend_from_slice(b"\x02\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
         golden.extend_from_slice(b"\xcd\xab\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
         golden.extend_from_slice(b"\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x17\0\0\0\0\0\0\0");
         golden.extend_from_slice(&0xead7_22fe_28ec_9d72_u64.to_le_bytes());
-        golden.extend_from_slice(&0xdeb6_9c0a_bb9a_3162_u64.to_le_bytes());
+        golden.extend_from_slice(&0xcd12_a687_b3f0_63a2_u64.to_le_bytes());
         golden.extend_from_slice(b"\x0f\0\0\0\x01\0\0\0\x06\x02\x01\0\0\0k\0\0\0\0\0\0\xf0\x3f");
         assert_eq!(bytes, golden, "format changed: raise FORMAT_VERSION");
     }
@@ -195,9 +198,9 @@ mod tests {
         assert!(parse_commit(&longer, &MARKER).is_err());
         assert!(parse_commit(&bytes, &Marker { id: 3, ..MARKER }).is_err());
         let mut newer = bytes;
-        newer[8] = 2;
+        newer[8] = 3;
         assert_eq!(CommitHeader::parse(&newer, &MARKER), Err(Malformed::Checksum), "all but the version is of this one: damage");
         newer[12] = 1;
-        assert_eq!(CommitHeader::parse(&newer, &MARKER), Err(Malformed::Version(2)));
+        assert_eq!(CommitHeader::parse(&newer, &MARKER), Err(Malformed::Version(3)));
     }
 }

@@ -240,7 +240,7 @@ mod tests {
         let header = SegmentHeader { start: 5, capacity: 6, checkpoint: 7 };
         let bytes = header.encode(9);
         assert_eq!(bytes.len(), SEGMENT_HEADER_LEN);
-        assert_eq!(bytes[..12], *b"DCRSseg\n\x01\0\0\0", "format changed: raise FORMAT_VERSION");
+        assert_eq!(bytes[..12], *b"DCRSseg\n\x02\0\0\0", "format changed: raise FORMAT_VERSION");
         assert_eq!(SegmentHeader::parse(&bytes, 9), Ok(header));
         for bit in 0..(SEGMENT_HEADER_LEN - 8) * 8 {
             let mut bad = bytes.clone();

@@ -54,7 +54,7 @@ impl Marker {
         out
     }
 
-    /// Reads it. A newer version is told apart from damage, also when its length differs.
+    /// Reads it. Another version is told apart from damage, also when its length differs.
     ///
     /// # Errors
     /// [`Malformed`].
@@ -73,8 +73,11 @@ impl Marker {
         let mut id = [0; 16];
         id.copy_from_slice(r.take(16)?);
         let created = r.f64()?;
-        if r.u64()? != checksum(body, 0) || version == 0 {
+        if r.u64()? != checksum(body, 0) {
             return Err(Malformed::Checksum);
+        }
+        if version != FORMAT_VERSION {
+            return Err(Malformed::Version(version));
         }
         let mode = match mode {
             1 => Mode::Local,
@@ -90,20 +93,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_marker_keeps_its_bytes_and_a_newer_one_is_told_apart() {
+    fn the_marker_keeps_its_bytes_and_another_version_is_told_apart() {
         let marker = Marker { mode: Mode::Shared, id: 5, created: 1.0 };
         let bytes = marker.encode();
         assert_eq!(bytes.len(), MARKER_LEN);
-        assert_eq!(bytes[..17], *b"DiskCacheRS\n\x01\0\0\0\x02", "format changed: raise FORMAT_VERSION");
+        assert_eq!(bytes[..17], *b"DiskCacheRS\n\x02\0\0\0\x02", "format changed: raise FORMAT_VERSION");
         assert_eq!(Marker::parse(&bytes), Ok(marker));
         for bit in 0..bytes.len() * 8 {
             let mut bad = bytes.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             assert!(Marker::parse(&bad).is_err(), "bit {bit} slipped through");
         }
-        let mut newer = bytes;
-        newer[12] = 2;
-        assert_eq!(Marker::parse(&newer), Err(Malformed::Version(2)));
+        for other in [FORMAT_VERSION - 1, FORMAT_VERSION + 1] {
+            let mut bytes = bytes.clone();
+            bytes[12..16].copy_from_slice(&other.to_le_bytes());
+            let sum = checksum(&bytes[..MARKER_LEN - 8], 0);
+            bytes[MARKER_LEN - 8..].copy_from_slice(&sum.to_le_bytes());
+            assert_eq!(Marker::parse(&bytes), Err(Malformed::Version(other)));
+        }
         assert!(Marker::parse(b"").is_err());
     }
 }

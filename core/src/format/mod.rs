@@ -20,8 +20,8 @@ pub use key::{Key, KeyClass, KeyRef, KeyShape};
 pub use marker::Marker;
 pub use value::{Codec, Number, Place, ValueKind, ValueMeta};
 
-/// The version of everything on disk. A cache of a higher one is refused and left untouched.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of everything on disk. A cache of another one is refused and left untouched.
+pub const FORMAT_VERSION: u32 = 2;
 /// Longest key, in encoded bytes.
 pub const KEY_LEN_MAX: usize = 8 << 20;
 /// Longest name of a queue, in bytes: its keys are longer by a hyphen and 15 digits.

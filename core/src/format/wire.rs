@@ -1,5 +1,6 @@
 //! Reading little-endian fields out of untrusted bytes without a panic, and writing them.
 
+use super::FORMAT_VERSION;
 use crate::mutants::{self, Mutant};
 
 /// Why bytes were refused.
@@ -13,8 +14,18 @@ pub enum Malformed {
     Magic,
     /// A field has a value that no writer of this version writes.
     Field(&'static str),
-    /// A newer version wrote them.
+    /// Another version wrote them.
     Version(u32),
+}
+
+/// Returns what to do about a cache that another format version wrote.
+#[must_use]
+pub fn advice_on(version: u32) -> String {
+    if version > FORMAT_VERSION {
+        format!("made by a newer version (format {version}; this one reads format {FORMAT_VERSION}); upgrade to open it")
+    } else {
+        format!("made by an earlier version (format {version}; this one reads format {FORMAT_VERSION}); remove it or choose another folder")
+    }
 }
 
 impl std::fmt::Display for Malformed {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::frame::{SEGMENT_HEADER_LEN, SegmentHeader};
-use crate::format::wire::Malformed;
+use crate::format::wire::{Malformed, advice_on};
 use crate::log::Bytes;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, RwLock, read, write};
 use crate::vfs::{Map, OpenMode, Vfs, VfsFile};
@@ -175,9 +175,7 @@ impl Segments {
         let capacity = match SegmentHeader::parse(&header, self.seed) {
             Ok(header) if header.start != start => return Err(damaged("another segment's header in")),
             Ok(header) => header.capacity,
-            Err(why @ Malformed::Version(_)) => {
-                return Err(Error::new(ErrorKind::Incompatible, format!("{why}; upgrade to open it:")).at(&path));
-            }
+            Err(Malformed::Version(version)) => return Err(Error::new(ErrorKind::Incompatible, advice_on(version)).at(&path)),
             Err(_) => file.len().map_err(|e| Error::io("look at", &path, e))?.saturating_sub(SEGMENT_HEADER_LEN as u64),
         };
         let len = file.len().map_err(|e| Error::io("look at", &path, e))?.min(SEGMENT_HEADER_LEN as u64 + capacity);

@@ -4,7 +4,7 @@ use super::retry::{gave_up, is_gone};
 use super::{SharedLog, damaged};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::wire::{Malformed, checksum};
+use crate::format::wire::{Malformed, advice_on, checksum};
 use crate::format::{BODY_LEN_MAX, COMMIT_HEADER_LEN, CommitHeader, parse_commit};
 use crate::log::Bytes;
 use crate::log::address::place_in_file;
@@ -189,7 +189,7 @@ impl SharedLog {
     /// Looks at commit `n`, which should exist, until it is clear what is there.
     ///
     /// # Errors
-    /// `Timeout` if the drive fails until the deadline; `Incompatible` if a newer version wrote it.
+    /// `Timeout` if the drive fails until the deadline; `Incompatible` if another version wrote it.
     pub(super) fn fetch(&self, n: u64, deadline: Deadline) -> Result<Fetched> {
         let path = self.commit_path(n);
         let mut backoff = self.backoff(deadline);
@@ -203,7 +203,7 @@ impl SharedLog {
                 Err(Unread::Malformed(why, sum)) => {
                     if lock(&self.suspects).note(n, sum, past_caches, self.clock.boot()) {
                         return match why {
-                            Malformed::Version(version) => Err(newer(version).at(&path)),
+                            Malformed::Version(version) => Err(other_version(version).at(&path)),
                             why => Ok(Fetched::Damaged(damaged(format!("not a commit of this cache ({why})"), &path))),
                         };
                     }
@@ -394,8 +394,8 @@ fn unread(e: io::Error) -> Unread {
     if is_gone(&e) { Unread::Missing } else { Unread::Failed(e) }
 }
 
-fn newer(version: u32) -> Error {
-    Error::new(ErrorKind::Incompatible, format!("written by format version {version}; open it with a newer release"))
+fn other_version(version: u32) -> Error {
+    Error::new(ErrorKind::Incompatible, advice_on(version))
 }
 
 #[cfg(test)]
