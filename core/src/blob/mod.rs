@@ -79,11 +79,15 @@ impl Blobs {
             let id = chance::narrow(&*self.chance)?;
             let path = self.path(id);
             match self.vfs.open(&path, OpenMode::CreateNew) {
-                Ok(file) => {
-                    if !self.locks || self.is_mine(&file, &path)? {
-                        return Ok((id, path, file));
+                Ok(file) => match if self.locks { self.is_mine(&file, &path) } else { Ok(true) } {
+                    Ok(true) => return Ok((id, path, file)),
+                    Ok(false) => {}
+                    Err(error) => {
+                        drop(file);
+                        self.remove(id);
+                        return Err(error);
                     }
-                }
+                },
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => match self.vfs.create_dir(&self.dir) {
                     Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(Error::io("create", &self.dir, e)),
@@ -98,8 +102,14 @@ impl Blobs {
 
     /// Locks a new file. `false` if somebody took it for a dead writer's just before.
     fn is_mine(&self, file: &Arc<dyn VfsFile>, path: &Path) -> Result<bool> {
-        let locked = file.try_lock().map_err(|e| Error::io("lock", path, e))?;
-        Ok(locked && self.vfs.stat(path).is_ok())
+        if !file.try_lock().map_err(|e| Error::io("lock", path, e))? {
+            return Ok(false);
+        }
+        match self.vfs.stat(path) {
+            Ok(_) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("look at", path, e)),
+        }
     }
 
     /// Returns the lock of a blob that nobody writes, or `None` if its writer lives (or it is gone). Local disks only.
