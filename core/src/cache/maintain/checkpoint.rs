@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::format::{BodyBuilder, Place, Record};
 use crate::index::{Delta, Layers, Levels, Slice, file_name, flush};
 use crate::sync::{Ordering, read};
+use std::io;
 
 /// In shared mode a process that closes after this many commits leaves a checkpoint.
 const CLOSE_CHECKPOINT_COMMITS: u64 = 4;
@@ -119,10 +120,12 @@ impl Engine {
 
     pub(super) fn sync_names(&self, dir: &str) -> Result<()> {
         let path = self.dir.join(dir);
-        if self.sync_names && self.vfs.stat(&path).is_ok() {
-            self.vfs.sync_dir(&path).map_err(|e| Error::io("sync", &path, e))
-        } else {
-            Ok(())
+        if !self.sync_names {
+            return Ok(());
+        }
+        match self.vfs.sync_dir(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()), // nothing was ever in it
+            other => other.map_err(|e| Error::io("sync", &path, e)),
         }
     }
 
