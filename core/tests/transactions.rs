@@ -3,7 +3,7 @@
 
 use diskcache_core::clock::{Clock, ManualClock};
 use diskcache_core::vfs::mem::MemVfs;
-use diskcache_core::{Cache, KeyRef, Options, ProfileOverride, Put};
+use diskcache_core::{Cache, ErrorKind, KeyRef, Options, ProfileOverride, Put};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -103,4 +103,32 @@ fn a_writer_waits_for_another_hosts_transaction_no_longer_than_its_hold() {
     is_done.recv_timeout(Duration::from_secs(30)).expect("the writer hangs").unwrap();
     assert!(holder.transact_commit().is_err(), "its hold has run out, and somebody wrote");
     assert_eq!(&*open().get(KeyRef::text("a")).unwrap().unwrap().bytes().unwrap(), b"written");
+}
+
+/// What it read is of one state, whoever wrote meanwhile; a transaction that writes must be run again.
+#[test]
+fn a_transaction_that_only_reads_outlives_its_hold() {
+    let (vfs, clock) = (MemVfs::new(), ManualClock::default());
+    let open = || {
+        let options = Options { profile: Some(ProfileOverride::Shared), ..Options::default() };
+        Cache::open_on(Arc::new(vfs.clone()), Arc::new(clock.clone()), Path::new("/cache"), options, 7).unwrap()
+    };
+    let (reader, writer) = (open(), open());
+    for writes in [false, true] {
+        writer.set(KeyRef::text("a"), Put::text("before")).unwrap();
+        reader.transact_begin(None).unwrap();
+        let read = || reader.get(KeyRef::text("a")).unwrap().unwrap().bytes().unwrap().into_owned();
+        assert_eq!(read(), b"before");
+        clock.advance(Duration::from_secs(60));
+        writer.set(KeyRef::text("a"), Put::text("after")).unwrap();
+        assert_eq!(read(), b"before");
+        if writes {
+            reader.set(KeyRef::text("b"), Put::text("x")).unwrap();
+            assert_eq!(reader.transact_commit().unwrap_err().kind(), ErrorKind::Conflict);
+        } else {
+            reader.transact_commit().unwrap();
+        }
+        assert_eq!(read(), b"after");
+        assert!(reader.get(KeyRef::text("b")).unwrap().is_none());
+    }
 }

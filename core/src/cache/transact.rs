@@ -307,6 +307,13 @@ impl Engine {
                 return Ok(());
             }
             self.commit_exclusive(&open.body, deadline)
+        } else if open.body.is_empty() && self.lock_cursor(deadline)?.position == open.decided_on {
+            // Nothing was written, and all that was read is of one state: it makes no difference whether others wrote meanwhile. Who waits for
+            // the hold is told that it is over; else it runs out.
+            let mut body = BodyBuilder::default();
+            body.push(&Record::Release { owner: self.me });
+            drop(self.publish(&body, None, deadline));
+            return Ok(());
         } else {
             let mut body = std::mem::take(&mut open.body);
             body.push(&Record::Release { owner: self.me });
