@@ -71,3 +71,29 @@ fn a_cache_of_another_format_is_refused_in_words_and_left_as_it_is() {
         assert_eq!(names(), before);
     }
 }
+
+#[test]
+fn a_shared_cache_that_is_opened_to_read_writes_nothing() {
+    let vfs = MemVfs::new();
+    let open = |read_only| {
+        let options = Options { profile: Some(ProfileOverride::Shared), read_only, ..Options::default() };
+        Cache::open_on(Arc::new(vfs.process()), Arc::new(OsClock), Path::new("/c"), options, 1)
+    };
+    let writer = open(false).unwrap();
+    for n in 0..10 {
+        writer.set(KeyRef::text(&n.to_string()), Put::bytes(b"value")).unwrap();
+    }
+    // The newest commit is not rung for: its writer died.
+    let bell = vfs.open(Path::new("/c/bell"), OpenMode::ReadWrite).unwrap();
+    bell.set_len(bell.len().unwrap() - 1).unwrap();
+    let all = || {
+        let names = |dir: &str| vfs.read_dir(Path::new(dir)).unwrap().into_iter().collect::<std::collections::BTreeSet<_>>();
+        (names("/c"), names("/c/log"), names("/c/stage"), bell.len().unwrap())
+    };
+    let before = all();
+    let reader = open(true).unwrap();
+    assert_eq!(reader.get(KeyRef::text("3")).unwrap().unwrap().bytes().unwrap().as_ref(), b"value");
+    assert!(reader.set(KeyRef::text("k"), Put::bytes(b"value")).is_err());
+    reader.close().unwrap();
+    assert_eq!(all(), before);
+}

@@ -212,6 +212,7 @@ fn shared_options(options: &Options, drive: &Profile) -> SharedOptions {
         chance: Arc::clone(&options.chance),
         // A local disk (tests, one host) needs its directories synced; on a network drive the server sees to names.
         sync_names: drive.kind == Kind::Local,
+        read_only: options.read_only,
         ..SharedOptions::default()
     }
 }

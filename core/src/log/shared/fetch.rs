@@ -235,6 +235,9 @@ impl SharedLog {
     /// Makes this host ask the server again for names that it remembers as absent (they may be remembered for a minute, see nfs(5)): a
     /// host that changes a folder itself learns with the answer that others have changed it too.
     fn refresh_names(&self) {
+        if self.options.read_only {
+            return;
+        }
         let Ok(nonce) = self.options.chance.next() else { return };
         let path = self.log_dir().join(format!("look-{nonce:032x}"));
         // Whether it works out or not: what counts is that the server was asked. A reader without rights waits for the cache instead.

@@ -68,6 +68,8 @@ pub struct SharedOptions {
     pub recent_bytes: usize,
     /// Whether a name needs its directory synced to be durable (local disks; on network drives the server sees to it).
     pub sync_names: bool,
+    /// Writes nothing. What was published and not rung for is read, and another reader may not see it before a writer comes by.
+    pub read_only: bool,
     /// Where the nonces come from; every staged file needs one that no other file has.
     pub chance: Arc<dyn Chance>,
 }
@@ -82,6 +84,7 @@ impl Default for SharedOptions {
             readers: 8,
             recent_bytes: 8 << 20,
             sync_names: false,
+            read_only: false,
             chance: Arc::new(OsChance),
         }
     }
