@@ -218,6 +218,7 @@ impl World<'_> {
 
     /// Makes the cache before anything goes wrong.
     fn create(&self) -> Result<(), String> {
+        drop(vfs::take_met()); // of the run before it on this thread
         let who = self.who(0, format!("{}.maker", self.hosts[0]));
         let (life, _) = self.machine().open(&who, &Gate::new(), self.root.fork(3).next_u64(), false);
         life.map(drop).map_err(|why| format!("our engine cannot make a cache on the drive: {why}"))
