@@ -3,8 +3,8 @@
 mod shared_support;
 
 use diskcache_core::clock::{Clock, Deadline, ManualClock};
-use diskcache_core::format::FORMAT_VERSION;
-use diskcache_core::log::{ADDR_OFFSET_BITS, Log, Look, Progress, Published, SharedLog, SharedOptions};
+use diskcache_core::format::{FORMAT_VERSION, Record};
+use diskcache_core::log::{ADDR_OFFSET_BITS, Commit, Log, Look, Progress, Proposal, Published, Replay, SharedLog, SharedOptions};
 use diskcache_core::vfs::mem::{Effect, Fault, Step};
 use diskcache_core::vfs::{MemVfs, OpenMode, OsVfs, Vfs};
 use diskcache_core::{Error, ErrorKind};
@@ -100,6 +100,45 @@ fn what_one_process_publishes_every_other_replays_in_the_same_order() {
         late.catch_up(rig.soon()).unwrap();
         assert_eq!(late.state, a.state);
     }
+}
+
+/// A state in which a name `hold` asks others to hold.
+struct Holding(Vec<u64>, bool);
+
+impl Replay for Holding {
+    fn commit(&mut self, commit: &Commit<'_>) {
+        let names = commit.body.records().filter_map(|(record, _)| if let Record::Setting(name, _) = record { Some(name) } else { None });
+        self.1 = names.last() == Some("hold");
+        self.0.push(commit.position);
+    }
+
+    fn damaged(&mut self, position: u64, _next: u64, _why: &Error) {
+        self.0.push(position);
+    }
+
+    fn may_publish(&self) -> bool {
+        !self.1
+    }
+}
+
+/// A hold counted only for who lost the race for a number to it: who had replayed it before published right after it, and the transaction was
+/// lost.
+#[test]
+fn whoever_has_replayed_a_hold_publishes_nothing_however_it_came_by_it() {
+    let rig = Rig::new(Look::Statx);
+    let (mut a, b) = (rig.process(), rig.process());
+    let mut cursor = b.cursor;
+    let mut state = Holding(Vec::new(), false);
+    let body = body_of(&["b"]);
+    let proposal = |checkpoint| Proposal { body: &body, decided_on: None, durable: true, quiet: false, checkpoint };
+    a.set("hold", rig.soon()).unwrap();
+    let before = rig.names("log");
+    assert_eq!(b.log.publish(&mut cursor, proposal(0), &mut state, rig.soon()).unwrap(), Published::Held, "a lost race");
+    assert_eq!(b.log.publish(&mut cursor, proposal(0), &mut state, rig.soon()).unwrap(), Published::Held, "replayed before");
+    assert_eq!((rig.names("log"), state.0.as_slice()), (before, &[1][..]));
+    a.set("over", rig.soon()).unwrap();
+    b.log.catch_up(&mut cursor, &mut state, rig.soon()).unwrap();
+    assert_eq!(b.log.publish(&mut cursor, proposal(0), &mut state, rig.soon()).unwrap(), Published::At(3));
 }
 
 #[test]

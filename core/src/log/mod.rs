@@ -65,7 +65,7 @@ pub trait Replay {
     fn may_pass_damage(&self) -> bool {
         true
     }
-    /// Returns whether the proposer may still publish after what was just replayed; asked in shared mode after each lost race.
+    /// Returns whether the proposer may still publish after what was just replayed; asked in shared mode before each race for a number.
     fn may_publish(&self) -> bool {
         true
     }

@@ -89,6 +89,10 @@ impl SharedLog {
     fn contend(&self, cursor: &mut Cursor, attempt: &mut Attempt<'_>, replay: &mut dyn Replay, deadline: Deadline) -> Result<Published> {
         let mut losses = 0;
         loop {
+            // Also what was replayed before this call, or by a look in between, may ask others to hold.
+            if !replay.may_publish() {
+                return Ok(Published::Held);
+            }
             let n = cursor.position;
             match self.claim(n, attempt, deadline)? {
                 Claim::Won(free_at) => {
@@ -103,9 +107,6 @@ impl SharedLog {
                     self.replay_one(cursor, &bytes, replay)?;
                     if !replay.is_sound() {
                         return Ok(Published::Behind);
-                    }
-                    if !replay.may_publish() {
-                        return Ok(Published::Held);
                     }
                 }
                 Claim::LostToDamage(why) if replay.may_pass_damage() => skip(cursor, n + 1, replay, &why),
