@@ -462,6 +462,7 @@ fn hosts_that_saw_a_commit_and_hosts_that_could_not_agree_before_the_latter_answ
         assert_eq!(counts, [1, 2, 3].map(|n| Some(Number::Int(n))), "sighted first: {sighted_first}");
         let report = both[0].check(true).unwrap();
         assert_eq!(report.commits_lost, 0, "a checkpoint tells all what the commit came to: {report:?}");
+        assert_eq!(report.commits_lost_ever, 1, "and that it was lost is not forgotten: {report:?}");
     }
 }
 

@@ -78,7 +78,11 @@ impl Engine {
         let others = report.count(ProblemKind::Log);
         self.freshen(self.deadline())?;
         let survey = self.survey(self.deadline())?;
-        let covered = read(&self.state).covered;
+        let covered = {
+            let state = read(&self.state);
+            report.commits_lost_ever = state.counters.damaged;
+            state.covered
+        };
         for (position, error) in survey.damaged.iter().filter(|(position, _)| *position >= covered) {
             report.commits_lost += 1;
             let path = error.path().unwrap_or(&self.dir).to_owned();

@@ -52,6 +52,9 @@ pub struct Report {
     pub entries_lost: u64,
     /// Commits after the newest checkpoint that cannot be read: they count as never made.
     pub commits_lost: u64,
+    /// Commits that could not be read since the cache was made, also those that a checkpoint has passed over since: no problem any more, but what
+    /// they wrote is gone.
+    pub commits_lost_ever: u64,
     /// Files that nobody names, too young to tell whether somebody is about to (network drives).
     pub unnamed: u64,
     /// Files with names like ours that are not ours; they are left alone.

@@ -285,7 +285,10 @@ pub(super) fn findings(report: &diskcache_core::verify::Report) -> Vec<String> {
         diskcache_core::verify::ProblemKind::Leftover => "leftover",
         _ => "damaged",
     };
-    report.problems.iter().map(|problem| format!("{}: {} {}", word(problem), problem.path.display(), problem.what)).collect()
+    let problems = report.problems.iter().map(|problem| format!("{}: {} {}", word(problem), problem.path.display(), problem.what));
+    let lost = (report.commits_lost_ever > report.commits_lost)
+        .then(|| format!("damaged: {} commits could not be read since the cache was made", report.commits_lost_ever));
+    problems.chain(lost).collect()
 }
 
 fn integer(number: Number) -> Option<i64> {
