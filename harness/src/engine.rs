@@ -350,9 +350,13 @@ impl Drop for Worker {
     }
 }
 
+/// How a worker ended that got SIGKILL.
+pub(crate) const KILLED_BY_SIGNAL: &str = "killed by SIGKILL";
+
 fn describe(status: ExitStatus) -> String {
     use std::os::unix::process::ExitStatusExt;
     match status.signal() {
+        Some(signal) if signal == libc::SIGKILL => KILLED_BY_SIGNAL.to_owned(),
         Some(signal) if signal == libc::SIGBUS => "killed by SIGBUS".to_owned(),
         Some(signal) if signal == libc::SIGSEGV => "killed by SIGSEGV".to_owned(),
         Some(signal) if signal == libc::SIGABRT => "killed by SIGABRT".to_owned(),

@@ -12,9 +12,9 @@ use crate::control::{Command, Stats};
 use crate::daemon::{Daemon, host_names};
 use crate::drive::rng::Rng;
 use crate::drive::{Happened, Plan, Stage};
-use crate::engine::{Engine, Python, Worker};
+use crate::engine::{Engine, KILLED_BY_SIGNAL, Python, Worker};
 use crate::evidence;
-use crate::history::{self, Answer, Call, Op, Outcome, Read};
+use crate::history::{self, Answer, Call, KILLED, Op, Outcome, Read};
 use crate::scenario::{Action, Blow, Scenario};
 use crate::workload::{Generator, Workload};
 
@@ -354,7 +354,13 @@ impl Play<'_> {
 
     fn note(&self, seat: &Seat, worker: &Worker, op: Op, start: u64, outcome: Outcome) {
         let outcome = match outcome {
-            Outcome::Crashed(_) if seat.struck.load(Ordering::SeqCst) => Outcome::Info("killed".to_owned()),
+            Outcome::Crashed(_) if seat.struck.load(Ordering::SeqCst) => Outcome::Info(KILLED.to_owned()),
+            // The drive does it itself at the requests that the plan names.
+            Outcome::Crashed(how)
+                if how == KILLED_BY_SIGNAL && self.scenario.faults.iter().any(|fault| ["U5", "kill"].contains(&fault.name.as_str())) =>
+            {
+                Outcome::Info(KILLED.to_owned())
+            }
             other => other,
         };
         self.record(&seat.host, worker.name(), op, start, outcome, false);

@@ -180,7 +180,7 @@ impl Default for Rules {
             longest_us: u64::MAX,
             healed_us: u64::MAX,
             may_time_out: true,
-            states_max: 400_000,
+            states_max: 2_000_000,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! counter, a queue.
 
 use super::linear::{Event, Model};
+use std::collections::BTreeMap;
 
 /// When an entry leaves by itself, at the earliest and at the latest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -143,6 +144,17 @@ pub enum QueueStep {
 pub struct Queue {
     /// The items that no call was told of, ascending.
     pub unseen: Vec<u64>,
+    /// When the calls began and ended that were told of the others.
+    pub pulls: BTreeMap<u64, (u64, u64)>,
+}
+
+impl Queue {
+    /// Returns whether an item cannot come right after all of `before`: it was taken before the taking of one of them began. (It would be found
+    /// out when that is to be taken, after everything in between was tried in every order.)
+    fn is_too_late(&self, item: u64, before: &[u64]) -> bool {
+        let Some((_, end)) = self.pulls.get(&item) else { return false };
+        before.iter().any(|other| self.pulls.get(other).is_some_and(|(start, _)| end < start))
+    }
 }
 
 impl Model for Queue {
@@ -156,6 +168,7 @@ impl Model for Queue {
     fn step(&self, state: &Vec<u64>, event: &Event<QueueStep>) -> Option<Vec<u64>> {
         let front = state.first();
         match event.step {
+            QueueStep::Push(item) if self.is_too_late(item, state) => None,
             QueueStep::Push(item) => {
                 let mut longer = state.clone();
                 longer.push(item);

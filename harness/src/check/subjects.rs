@@ -136,18 +136,19 @@ fn counter_events(of: &Calls<'_>, rules: &Rules) -> Vec<Event<CounterStep>> {
 }
 
 fn queue_events(of: &Calls<'_>) -> (Queue, Vec<Event<QueueStep>>) {
-    let mut pulled: BTreeMap<(&str, u64), u64> = BTreeMap::new();
+    let mut pulled: BTreeMap<(&str, u64), (u64, u64)> = BTreeMap::new();
     for (_, call) in of {
         if let (Op::Pull { .. }, Some(Answer::Read(Read::Value { writer, seq }))) = (&call.op, call.answer()) {
-            pulled.insert((writer, *seq), call.end);
+            pulled.insert((writer, *seq), (call.start, call.end));
         }
     }
-    let (mut items, mut unseen) = (BTreeMap::new(), Vec::new());
+    let (mut items, mut unseen, mut pulls) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
     for (at, call) in of {
         if let Op::Push { seq, .. } = &call.op {
             items.insert((call.process.as_str(), *seq), *at as u64);
-            if !pulled.contains_key(&(call.process.as_str(), *seq)) {
-                unseen.push(*at as u64);
+            match pulled.get(&(call.process.as_str(), *seq)) {
+                Some(when) => drop(pulls.insert(*at as u64, *when)),
+                None => unseen.push(*at as u64),
             }
         }
     }
@@ -160,7 +161,7 @@ fn queue_events(of: &Calls<'_>) -> (Queue, Vec<Event<QueueStep>>) {
                     return None;
                 }
                 // What is taken first is likely to have been put first.
-                (QueueStep::Push(*at as u64), alone(*at), when.copied().unwrap_or(u64::MAX))
+                (QueueStep::Push(*at as u64), alone(*at), when.map_or(u64::MAX, |(_, end)| *end))
             }
             (Op::Pull { .. }, Some(Answer::Read(Read::Value { writer, seq }))) => {
                 (QueueStep::Pull(Some(items.get(&(writer.as_str(), *seq)).copied().unwrap_or(u64::MAX))), TAKES, 0)
@@ -172,5 +173,5 @@ fn queue_events(of: &Calls<'_>) -> (Queue, Vec<Event<QueueStep>>) {
         Some(Event { start: call.start, end: call.effect_end(), step, class, rank, call: *at })
     };
     let events = of.iter().filter_map(event).collect();
-    (Queue { unseen }, events)
+    (Queue { unseen, pulls }, events)
 }

@@ -358,6 +358,26 @@ fn a_queue_with_many_pushes_at_once_is_decided() {
 }
 
 #[test]
+fn an_item_that_overtook_others_is_found_without_trying_every_order_of_those() {
+    let mut script = Script::new();
+    for round in 0..20 {
+        for process in ["a1", "a2", "b1", "b2"] {
+            script.add(process, push(round), yes());
+            let call = script.calls.last_mut().unwrap();
+            (call.start, call.end) = (10_000 * (round + 1), 10_000 * (round + 1) + 5_000);
+        }
+    }
+    script.now = 1_000_000;
+    let mut items: Vec<(&str, u64)> = (0..20).flat_map(|round| ["b2", "a1", "b1", "a2"].map(|process| (process, round))).collect();
+    items.swap(60, 76);
+    for (process, seq) in items {
+        script.add("a9", pull(), pulled(value(process, seq)));
+    }
+    script.add("a9", pull(), pulled(Read::Miss)).last();
+    assert_eq!(script.wrongs_by(&Rules { states_max: 20_000, ..Rules::default() }), [Wrong::Order]);
+}
+
+#[test]
 fn what_takes_too_many_states_is_not_passed() {
     let mut script = Script::new();
     for process in ["a1", "a2", "a3", "b1", "b2", "b3"] {
