@@ -186,7 +186,7 @@ fn garbage_of_a_few_keys_that_are_overwritten_stays_small() {
     looks.sort_unstable();
     let (median, most) = (looks[looks.len() / 2], looks[looks.len() - 1]);
     println!("6.5 MB live: mostly {} MiB, at most {} MiB", median / MIB, most / MIB);
-    assert!(median < 64 * MIB, "mostly {} MiB on disk", median / MIB);
+    assert!(median < 56 * MIB && most < 100 * MIB, "mostly {} MiB on disk, at most {} MiB", median / MIB, most / MIB);
 }
 
 /// Values in files of their own leave no garbage. What evicts must take no more than it needs to: they are large.
