@@ -3,10 +3,11 @@
 //! `size_limit` holds within a tenth at every moment, however it is written to, and what lives fills most of it.
 #![expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test: helpers panic, and look at real files")]
 
-use diskcache_core::{Cache, NumberKey, Options, ProfileOverride, Put, Setting};
+use diskcache_core::{Cache, Companion, NumberKey, Options, ProfileOverride, Put, Setting};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 const MIB: u64 = 1 << 20;
 /// The test that child processes run again, and where they are told what to do.
@@ -40,11 +41,15 @@ fn on_disk(path: &Path) -> u64 {
 }
 
 fn open(dir: &Path, limit: u64, policy: &str) -> Cache {
+    open_with(dir, limit, policy, None)
+}
+
+fn open_with(dir: &Path, limit: u64, policy: &str, companion: Option<Arc<dyn Companion>>) -> Cache {
     let settings = vec![
         ("size_limit".to_owned(), Setting::Int(limit.try_into().unwrap())),
         ("eviction_policy".to_owned(), Setting::Text(policy.to_owned())),
     ];
-    Cache::open(dir, Options { settings, profile: Some(ProfileOverride::Local), ..Options::default() }).unwrap()
+    Cache::open(dir, Options { settings, profile: Some(ProfileOverride::Local), companion, ..Options::default() }).unwrap()
 }
 
 /// A cache that is watched while it is written to.
@@ -59,8 +64,12 @@ struct Watched {
 
 impl Watched {
     fn new(limit: u64, policy: &str) -> Self {
+        Self::with(limit, policy, None)
+    }
+
+    fn with(limit: u64, policy: &str, companion: Option<Arc<dyn Companion>>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let cache = open(dir.path(), limit, policy);
+        let cache = open_with(dir.path(), limit, policy, companion);
         Self { dir, cache, limit, written: 0, looked: 0, most: 0 }
     }
 
@@ -135,6 +144,39 @@ fn values_of_mixed_lengths_keep_the_size_limit() {
     cache.judge("mixed lengths", keys, 65);
 }
 
+/// A few small values make no room for a large one: as many must go as it takes, and what they took must go from the disk as fast.
+fn large_after_small(mut cache: Watched, what: &str) {
+    let small = 75_000;
+    (0..small).for_each(|key| cache.set(key, 100));
+    (small..small + 100).for_each(|key| cache.set(key, MIB / 2));
+    cache.judge(what, small + 100, 65);
+}
+
+#[test]
+fn large_values_after_very_many_small_ones_keep_the_size_limit() {
+    large_after_small(Watched::new(16 * MIB, "least-recently-stored"), "large after small");
+}
+
+/// Is told of values that are gone, none of which is its own.
+#[derive(Debug)]
+struct Listener;
+
+impl Companion for Listener {
+    fn listens(&self) -> bool {
+        true
+    }
+
+    fn removed(&self, _value: &[u8]) {
+        unreachable!("no value was stored by it");
+    }
+}
+
+/// Only calls evict where a companion is to be told, and not the thread beside them.
+#[test]
+fn a_cache_with_a_companion_keeps_the_size_limit() {
+    large_after_small(Watched::with(16 * MIB, "least-recently-stored", Some(Arc::new(Listener))), "with a companion");
+}
+
 fn child(dir: &Path, seed: u64) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", CHILD]).env(CHILD_DIR, dir).env(CHILD_SEED, seed.to_string());
@@ -186,7 +228,7 @@ fn garbage_of_a_few_keys_that_are_overwritten_stays_small() {
     looks.sort_unstable();
     let (median, most) = (looks[looks.len() / 2], looks[looks.len() - 1]);
     println!("6.5 MB live: mostly {} MiB, at most {} MiB", median / MIB, most / MIB);
-    assert!(median < 56 * MIB && most < 100 * MIB, "mostly {} MiB on disk, at most {} MiB", median / MIB, most / MIB);
+    assert!(median < 56 * MIB && most < 128 * MIB, "mostly {} MiB on disk, at most {} MiB", median / MIB, most / MIB);
 }
 
 /// Values in files of their own leave no garbage. What evicts must take no more than it needs to: they are large.

@@ -23,7 +23,8 @@ pub trait Companion: Debug + Send + Sync + 'static {
 }
 
 impl Engine {
-    fn companion(&self) -> Option<&dyn Companion> {
+    /// Returns who is to be told, if anybody is.
+    pub(crate) fn companion(&self) -> Option<&dyn Companion> {
         self.options.companion.as_deref().filter(|companion| companion.listens())
     }
 

@@ -25,6 +25,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use sweep::Retired;
 
+/// Writers wait once the files take all of the size limit but this part of it, which is what a round copies before its sources go.
+const ROUND_SHARE: u64 = 24;
 /// Rows that one merge step reads, about.
 const STEP_ROWS: u64 = 8192;
 /// Bytes of a local log that are not worth a checkpoint, however small the cache must be.
@@ -224,11 +226,13 @@ impl Engine {
         let changed = (state.delta.weight() as u64, (self.options.delta_entries_max * FAR) as u64);
         let tail = (state.position.saturating_sub(state.covered), self.tail_due(&state) * FAR as u64);
         let is_far = changed.0 >= changed.1 || tail.0 >= tail.1;
-        let files = self.maintenance.over.load(Ordering::Relaxed);
-        if !is_far && files == 0 {
+        let over = self.maintenance.over.load(Ordering::Relaxed);
+        if !is_far && over == 0 {
             return None;
         }
-        let steps = ahead(changed.0, changed.1).max(ahead(tail.0, tail.1)).max(ahead(files, state.tuning.size_limit));
+        let limit = state.tuning.size_limit;
+        let files = (limit - limit / ROUND_SHARE).saturating_add(over);
+        let steps = ahead(changed.0, changed.1).max(ahead(tail.0, tail.1)).max(ahead(files, limit));
         Some((PATIENCE_MIN * (1 << steps.min(16))).min(PATIENCE_MAX))
     }
 

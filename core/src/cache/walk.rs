@@ -14,12 +14,15 @@ use crate::format::entry::EntryRef;
 use crate::format::{BodyBuilder, Key, KeyRef, Place, Record};
 use crate::index::{Direction, Order, Span, Walker};
 use crate::sync::{lock, read};
+use std::ops::RangeInclusive;
 
 /// Entries removed by one commit of a bulk removal, and the bytes of their keys from which on it takes no more.
 const BATCH: usize = 512;
 const BATCH_LEN: usize = 4 << 20;
 /// The same for what a write removes along the way.
 pub(crate) const VICTIMS_LEN: usize = 1 << 20;
+/// Entries that it removes at most, `cull_limit` aside.
+const VICTIMS_MAX: u64 = 16 << 10;
 /// Entries that a walk takes before it lets writers have the state.
 const SLICE: usize = 256;
 /// Entries that an eviction looks at for each one that it may take.
@@ -217,7 +220,7 @@ impl Engine {
             if need == 0 {
                 return Ok(count);
             }
-            let victims = self.policy_victims(BATCH as u64, BATCH_LEN, need);
+            let victims = self.policy_victims(0..=BATCH as u64, BATCH_LEN, need);
             if victims.list().is_empty() {
                 return Ok(count);
             }
@@ -315,8 +318,10 @@ impl Engine {
         } else {
             drop(state);
         }
-        if room > 0 && self.is_over_limit(&read(&self.state), more) {
-            let victims = self.policy_victims(room, VICTIMS_LEN, u64::MAX);
+        let excess = if room > 0 { self.excess(&read(&self.state), more) } else { 0 };
+        if excess > 0 {
+            // A large value among small ones takes the place of many: of as many as it needs.
+            let victims = self.policy_victims(room..=room.max(VICTIMS_MAX), VICTIMS_LEN, excess.min(more));
             if !victims.list().is_empty() {
                 all.push((Cause::Cull, victims));
             }
@@ -324,9 +329,9 @@ impl Engine {
         all
     }
 
-    /// Chooses up to `limit` entries by the policy, of which all but the last have less than `len_max` bytes of keys and free less than `need`
-    /// bytes.
-    pub(crate) fn policy_victims(&self, limit: u64, len_max: usize, need: u64) -> VersionsBuilder {
+    /// Chooses entries by the policy: the least `count` of them, and more until they free `need` bytes, up to the greatest. All but the last
+    /// have less than `len_max` bytes of keys.
+    pub(crate) fn policy_victims(&self, count: RangeInclusive<u64>, len_max: usize, need: u64) -> VersionsBuilder {
         let now = self.clock.wall();
         let state = read(&self.state);
         let mut victims = VersionsBuilder::default();
@@ -341,7 +346,12 @@ impl Engine {
         let mut spared = AccessesBuilder::default();
         let (mut chosen, mut looked, mut freed, mut wrapped) = (0, 0, 0_u64, false);
         let is_full = |victims: &VersionsBuilder, spared: &AccessesBuilder| victims.bytes_len().max(spared.bytes_len()) >= len_max;
-        while chosen < limit && freed < need && looked < limit.saturating_mul(LOOKS_PER_VICTIM) && !is_full(&victims, &spared) {
+        let (least, most) = count.into_inner();
+        let expected = if least > 0 { least } else { most };
+        while (chosen < least || (freed < need && chosen < most))
+            && looked < expected.max(chosen).saturating_mul(LOOKS_PER_VICTIM)
+            && !is_full(&victims, &spared)
+        {
             let Ok(found) = layers.next(&mut walker) else { break };
             let Some(found) = found else {
                 if wrapped {

@@ -5,7 +5,7 @@
 //! round only while the files take about as much as the limit allows, and never for garbage alone.
 
 use super::fold::parts_of;
-use super::{STEP_ROWS, named};
+use super::{ROUND_SHARE, STEP_ROWS, named};
 use crate::cache::engine::Engine;
 use crate::cache::options::EvictionPolicy;
 use crate::cache::state::State;
@@ -30,6 +30,8 @@ const ROUND_LEN_MAX: u64 = 8 << 20;
 const ROUND_LEN_MIN: u64 = 128 << 10;
 /// A merge step counts for so much less than what it copies: what is dead in the index goes only once it has come to the end of a file.
 const MERGE_SHARE: u64 = 8;
+/// Rows that a merge step is worth making for.
+const MERGE_ROWS_MIN: u64 = 512;
 /// A row of the index takes about so much.
 const ROW_LEN: u64 = 150;
 /// Entries that one commit of a round evicts.
@@ -121,7 +123,7 @@ impl Engine {
 
     /// Takes note of by how much the files are over what writers wait for: the size limit, less what a round copies before its sources go.
     fn note_excess(&self, state: &State, space: &Space) {
-        let over = Self::file_limit(state).map_or(0, |limit| space.files.saturating_sub(limit - limit / 24));
+        let over = Self::file_limit(state).map_or(0, |limit| space.files.saturating_sub(limit - limit / ROUND_SHARE));
         self.maintenance.over.store(over, Ordering::Relaxed);
     }
 
@@ -194,8 +196,8 @@ impl Engine {
         }
     }
 
-    /// Returns by how much it is.
-    fn excess(&self, state: &State, more: u64) -> u64 {
+    /// Returns by how much it is over the size limit.
+    pub(crate) fn excess(&self, state: &State, more: u64) -> u64 {
         let limit = state.tuning.size_limit;
         let in_log = state.counters.live_bytes.saturating_sub(state.counters.blob_bytes);
         let garbage = in_log.saturating_mul(state.tuning.garbage_percent.min(GARBAGE_PERCENT_MAX)) / 100;
@@ -266,13 +268,18 @@ impl Engine {
 
     /// Makes one step that wins space, of which a fold copies `most` bytes about. Returns how many bytes it copied, or `None` if there is none to make.
     fn shrink(&self, local: &LocalLog, space: &Space, is_large: bool, most: u64, deadline: Deadline) -> Result<Option<u64>> {
-        let rows = usize::try_from((most / ROW_LEN).clamp(1, STEP_ROWS)).unwrap_or(1);
+        let rows = (most.saturating_mul(MERGE_SHARE) / ROW_LEN).clamp(MERGE_ROWS_MIN, STEP_ROWS);
+        // Dead rows are read, and not copied.
+        let live = space.index.saturating_sub(space.dead_index).max(space.index / 16);
+        let merged =
+            u64::try_from(u128::from(rows * ROW_LEN / MERGE_SHARE) * u128::from(live) / u128::from(space.index.max(1))).unwrap_or(most);
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         let short = |step: Option<MergeStep>| step.map(|step| step.limited_to(rows));
         let index_is_worse = is_large && space.dead_index > space.garbage && space.dead_index > space.index / 4;
         if index_is_worse {
             let levels = read(&self.state).levels.clone();
             if self.merge(&levels, short(levels.plan().or_else(|| levels.plan_whole())), deadline)? {
-                return Ok(Some(rows as u64 * ROW_LEN / MERGE_SHARE));
+                return Ok(Some(merged));
             }
         }
         if let Some(copied) = self.fold_worst(local, most, deadline)? {
@@ -284,7 +291,7 @@ impl Engine {
         let levels = read(&self.state).levels.clone();
         let step = levels.plan().or_else(|| if space.dead_index > space.index / 8 { levels.plan_whole() } else { None });
         let merges = self.merge(&levels, short(step), deadline)?;
-        Ok(merges.then_some(rows as u64 * ROW_LEN / MERGE_SHARE))
+        Ok(merges.then_some(merged))
     }
 
     /// Evicts if the files will take too much though no garbage can go any more. Returns whether it did.
@@ -319,10 +326,10 @@ impl Engine {
     /// Evicts some entries, which free `need` bytes about. Returns whether it did.
     fn evict(&self, need: u64, deadline: Deadline) -> Result<bool> {
         // Who keeps something beside values is told of each that is gone on the threads of its own calls only.
-        if self.options.companion.is_some() {
+        if self.companion().is_some() {
             return Ok(false);
         }
-        let victims = self.policy_victims(BATCH, VICTIMS_LEN, need);
+        let victims = self.policy_victims(0..=BATCH, VICTIMS_LEN, need);
         if victims.list().is_empty() {
             return Ok(false);
         }
