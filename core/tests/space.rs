@@ -144,12 +144,38 @@ fn values_of_mixed_lengths_keep_the_size_limit() {
     cache.judge("mixed lengths", keys, 65);
 }
 
+/// What the thread evicts at a time is a small part of the limit, however few entries that are.
+#[test]
+fn a_small_cache_is_not_emptied_at_one_go() {
+    let mut cache = Watched::new(8 * MIB, "least-recently-stored");
+    for key in 0..3200 {
+        cache.set(key, 10_000);
+        let count = cache.cache.len().unwrap();
+        assert!(key < 400 || count > 320, "{count} entries are left after {key} were stored");
+    }
+    cache.judge("a small cache", 3200, 45);
+}
+
+/// Who sets `cull_limit` below its default wants no write to evict more, nor anybody beside the writes.
+#[test]
+fn no_more_is_evicted_than_a_low_cull_limit_allows() {
+    let mut cache = Watched::new(8 * MIB, "least-recently-stored");
+    cache.cache.reset_setting("cull_limit", &Setting::Int(2)).unwrap();
+    (0..8000).for_each(|key| cache.set(key, 1000));
+    for key in 8000..8020 {
+        let before = cache.cache.len().unwrap();
+        cache.set(key, MIB);
+        let after = cache.cache.len().unwrap();
+        assert!(after + 1 >= before, "{before} entries were {after} after one write");
+    }
+}
+
 /// A few small values make no room for a large one: as many must go as it takes, and what they took must go from the disk as fast.
 fn large_after_small(mut cache: Watched, what: &str) {
     let small = 75_000;
     (0..small).for_each(|key| cache.set(key, 100));
-    (small..small + 100).for_each(|key| cache.set(key, MIB / 2));
-    cache.judge(what, small + 100, 65);
+    (small..small + 150).for_each(|key| cache.set(key, MIB / 4));
+    cache.judge(what, small + 150, 65);
 }
 
 #[test]

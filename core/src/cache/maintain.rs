@@ -11,6 +11,7 @@ mod turn;
 
 use crate::cache::engine::Engine;
 use crate::cache::manifest::FoldRef;
+use crate::cache::options::Tuning;
 use crate::cache::state::State;
 use crate::clock::Deadline;
 use crate::error::Result;
@@ -238,15 +239,15 @@ impl Engine {
 
     /// Returns how many bytes of a local log may lie behind the newest checkpoint before writers wait.
     #[inline]
-    pub(crate) fn tail_max(&self, state: &State) -> u64 {
-        self.options.tail_len_max.min((state.tuning.size_limit / 32).max(TAIL_LEN_MIN))
+    pub(crate) fn tail_max(&self, tuning: &Tuning) -> u64 {
+        self.options.tail_len_max.min((tuning.size_limit / 32).max(TAIL_LEN_MIN))
     }
 
     /// Returns how many bytes of a local log may lie behind the newest checkpoint before another is due: few where little lives, because what
     /// they replaced cannot go before.
     #[inline]
     pub(crate) fn tail_due(&self, state: &State) -> u64 {
-        let max = self.tail_max(state);
+        let max = self.tail_max(&state.tuning);
         (state.counters.live_bytes / 4).clamp(TAIL_DUE_MIN.min(max), max)
     }
 
@@ -259,6 +260,13 @@ impl Engine {
     pub(crate) fn limit_segments(&self) {
         if let Some(local) = &self.local {
             local.limit_segments(self.tail_due(&read(&self.state)) / 4);
+        }
+    }
+
+    /// Does so for settings that are not stored yet, which the first segment already holds.
+    pub(crate) fn limit_segments_for(&self, tuning: &Tuning) {
+        if let Some(local) = &self.local {
+            local.limit_segments(self.tail_max(tuning) / 4);
         }
     }
 

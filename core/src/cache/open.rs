@@ -382,6 +382,9 @@ fn store_settings(engine: &Engine, deadline: Deadline) -> Result<()> {
     if body.is_empty() || engine.options.read_only {
         return Ok(());
     }
+    let mut settings = read(&engine.state).settings.clone();
+    settings.extend(engine.options.settings.iter().cloned());
+    engine.limit_segments_for(&Tuning::of(&settings));
     engine.commit(&body, deadline).map(drop)
 }
 

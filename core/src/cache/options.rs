@@ -208,7 +208,8 @@ impl EvictionPolicy {
 pub struct Tuning {
     /// Bytes that the cache may take on disk (`size_limit`, default 1 GiB).
     pub size_limit: u64,
-    /// Entries that one write may evict (`cull_limit`, default 10; 0 for none).
+    /// Entries that one write evicts at most (`cull_limit`, default 10; 0 for none). From 10 on a write of a large value evicts as many small ones
+    /// as it takes the place of, and the thread beside the writes evicts as well.
     pub cull_limit: u64,
     /// How they are chosen (`eviction_policy`).
     pub policy: EvictionPolicy,
@@ -226,11 +227,14 @@ pub struct Tuning {
 /// than a file does (see `benches`).
 pub const BLOB_LEN_MIN_DEFAULT: u64 = 256 << 10;
 
+/// `cull_limit` where it is not set. Who sets less wants no write to evict more.
+const CULL_LIMIT_DEFAULT: u64 = 10;
+
 impl Default for Tuning {
     fn default() -> Self {
         Self {
             size_limit: 1 << 30,
-            cull_limit: 10,
+            cull_limit: CULL_LIMIT_DEFAULT,
             policy: EvictionPolicy::default(),
             statistics: false,
             blob_len_min: BLOB_LEN_MIN_DEFAULT,
@@ -244,6 +248,11 @@ impl Tuning {
     /// Returns how many bytes of garbage may lie beside so many live ones: the set fraction of them, or `least` if that is more.
     pub(crate) fn garbage_max(&self, live: u64, least: u64) -> u64 {
         (live.saturating_mul(self.garbage_percent) / 100).max(least.min(self.size_limit / 64))
+    }
+
+    /// Returns whether eviction may go beyond `cull_limit` to keep the size limit.
+    pub(crate) const fn evicts_freely(&self) -> bool {
+        self.cull_limit >= CULL_LIMIT_DEFAULT
     }
 
     /// Decodes the settings that matter; one that makes no sense is taken for its default.

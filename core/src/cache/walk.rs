@@ -318,10 +318,14 @@ impl Engine {
         } else {
             drop(state);
         }
-        let excess = if room > 0 { self.excess(&read(&self.state), more) } else { 0 };
+        let (excess, freely) = {
+            let state = read(&self.state);
+            (if room > 0 { self.excess(&state, more) } else { 0 }, state.tuning.evicts_freely())
+        };
         if excess > 0 {
             // A large value among small ones takes the place of many: of as many as it needs.
-            let victims = self.policy_victims(room..=room.max(VICTIMS_MAX), VICTIMS_LEN, excess.min(more));
+            let most = if freely { room.max(VICTIMS_MAX) } else { room };
+            let victims = self.policy_victims(room..=most, VICTIMS_LEN, excess.min(more));
             if !victims.list().is_empty() {
                 all.push((Cause::Cull, victims));
             }

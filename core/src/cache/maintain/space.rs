@@ -29,11 +29,13 @@ const LOOK_LEN_MIN: u64 = 32 << 10;
 const ROUND_LEN_MAX: u64 = 8 << 20;
 const ROUND_LEN_MIN: u64 = 128 << 10;
 /// A merge step counts for so much less than what it copies: what is dead in the index goes only once it has come to the end of a file.
-const MERGE_SHARE: u64 = 8;
+const MERGE_SHARE: u64 = 3;
 /// Rows that a merge step is worth making for.
 const MERGE_ROWS_MIN: u64 = 512;
 /// A row of the index takes about so much.
 const ROW_LEN: u64 = 150;
+/// One eviction beyond what must go frees at least this part of the limit.
+const EVICTED_SHARE: u64 = 64;
 /// Entries that one commit of a round evicts.
 const BATCH: u64 = 512;
 /// Commits that evict in one round.
@@ -186,13 +188,13 @@ impl Engine {
         if self.is_local() && Self::holds_large_values(state) { self.volume(state).saturating_sub(state.tuning.size_limit) } else { 0 }
     }
 
-    /// Returns how many bytes eviction is to free: nothing while what lives is within the limit, and else, where that is many small values, as
-    /// much as one commit may, since none of it is free before it is folded away.
+    /// Returns how many bytes eviction is to free: nothing while what lives is within the limit, and else, where that is mostly small values, some
+    /// more, since none of it is free before it is folded away.
     pub(crate) fn to_evict(&self, state: &State) -> u64 {
         match self.excess(state, 0) {
             0 => 0,
             excess if Self::holds_large_values(state) => excess,
-            _ => u64::MAX,
+            excess => excess.max(state.tuning.size_limit / EVICTED_SHARE),
         }
     }
 
@@ -302,9 +304,9 @@ impl Engine {
             if Self::holds_large_values(&state) {
                 // They leave no garbage, so that nothing need be kept free for it.
                 let over = space.after().saturating_sub(if strictness == Strictness::Exactly { limit } else { limit + limit / 32 });
-                if over > 0 { over + limit / 64 } else { 0 }
-            } else if space.after() > limit - limit / 32 {
-                u64::MAX
+                if over > 0 { over + limit / EVICTED_SHARE } else { 0 }
+            } else if space.after() > limit - limit / 32 && state.counters.live_bytes > limit / 4 {
+                limit / EVICTED_SHARE
             } else {
                 0
             }
@@ -326,7 +328,7 @@ impl Engine {
     /// Evicts some entries, which free `need` bytes about. Returns whether it did.
     fn evict(&self, need: u64, deadline: Deadline) -> Result<bool> {
         // Who keeps something beside values is told of each that is gone on the threads of its own calls only.
-        if self.companion().is_some() {
+        if self.companion().is_some() || !read(&self.state).tuning.evicts_freely() {
             return Ok(false);
         }
         let victims = self.policy_victims(0..=BATCH, VICTIMS_LEN, need);
