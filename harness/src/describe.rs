@@ -110,10 +110,10 @@ pub fn describe(scenario: &Scenario, engine: &Engine, seed: u64, front: Front, r
     }
     info.damage = damage(&run.violations);
     count(&mut info, &run.calls);
-    info.faults = run.stats.faults.iter().map(|(name, count)| fault_row(scenario, name, count)).collect();
+    info.faults = run.stats.faults.iter().map(|(name, count)| fault_row(scenario, front, name, count)).collect();
     info.faults
         .extend(run.stats.faults_by_op.iter().flat_map(|(name, by_op)| by_op.iter().map(|(op, count)| fault_row_of(name, op, count))));
-    info.faults.extend(kills(scenario, &run.calls));
+    info.faults.extend(kills(scenario, front, &run.calls));
     info.seconds = run.seconds;
     info.hash = run.marks.map(|(hash, ..)| format!("{hash:016x}"));
     let violations = gravest_first(&run.violations);
@@ -146,19 +146,19 @@ fn count(info: &mut RunInfo, calls: &[Call]) {
     }
 }
 
-fn fault_row(scenario: &Scenario, name: &str, count: &FaultCount) -> FaultRow {
+fn fault_row(scenario: &Scenario, front: Front, name: &str, count: &FaultCount) -> FaultRow {
     FaultRow {
         name: name.to_owned(),
         planned: count.planned,
         fired: count.fired,
         observable: count.observable,
-        required: scenario.required().any(|required| required == name),
+        required: scenario.required(front).any(|required| required == name),
         ..FaultRow::default()
     }
 }
 
 /// U5 as the scenario's events cause it, where the drive does not count: it is seen by calls that it cuts off.
-fn kills(scenario: &Scenario, calls: &[Call]) -> Option<FaultRow> {
+fn kills(scenario: &Scenario, front: Front, calls: &[Call]) -> Option<FaultRow> {
     let end_ms = (scenario.seconds * 1e3) as u64;
     let times = |event: &Event| match event.every_ms {
         Some(every) if every > 0 && event.at_ms < end_ms => (end_ms - event.at_ms).div_ceil(every),
@@ -167,7 +167,7 @@ fn kills(scenario: &Scenario, calls: &[Call]) -> Option<FaultRow> {
     let is_kill = |event: &&Event| matches!(event.action, Action::Blow(Blow::Kill { .. } | Blow::KillOne | Blow::PowerCut { .. }));
     let fired: u64 = scenario.events.iter().filter(is_kill).map(times).sum();
     let cut_off = calls.iter().filter(|call| !call.last && matches!(&call.outcome, Outcome::Info(why) if why == KILLED)).count() as u64;
-    let required = scenario.required().any(|required| required == "U5");
+    let required = scenario.required(front).any(|required| required == "U5");
     (fired > 0).then(|| FaultRow {
         name: "U5".to_owned(),
         planned: fired,
@@ -464,7 +464,7 @@ mod tests {
     #[test]
     fn kills_are_counted_as_often_as_they_happen() {
         let scenario = Scenario::built_in().unwrap().into_iter().find(|scenario| scenario.name == "kill").unwrap();
-        let row = kills(&scenario, &[]).unwrap();
+        let row = kills(&scenario, Front::Fuse, &[]).unwrap();
         assert_eq!((row.planned, row.fired, row.observable), (8, 8, 0), "at 0.7, 1.4 ... 5.6 s of 6");
     }
 

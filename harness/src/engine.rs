@@ -104,6 +104,16 @@ impl Engine {
         }
     }
 
+    /// The same with another timeout, in seconds, if it has one.
+    #[must_use]
+    pub fn with_timeout(&self, seconds: u64) -> Engine {
+        let mut engine = self.clone();
+        if let Some(timeout) = engine.options.get_mut("timeout") {
+            *timeout = json!(seconds);
+        }
+        engine
+    }
+
     /// Starts a worker. `name` becomes the writer's name in its values.
     ///
     /// # Errors

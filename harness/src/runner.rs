@@ -15,12 +15,14 @@ use crate::drive::{Happened, Plan, Stage};
 use crate::engine::{Engine, KILLED_BY_SIGNAL, Python, Worker};
 use crate::evidence;
 use crate::history::{self, Answer, Call, KILLED, Op, Outcome, Read};
-use crate::scenario::{Action, Blow, Scenario};
+use crate::scenario::{Action, Blow, Front, Scenario};
 use crate::workload::{Generator, Workload};
 
 /// The host that only reads back at the end, so that its caches are empty.
 const FRESH: &str = "host-fresh";
 const LAST_DEADLINE: Duration = Duration::from_secs(12);
+/// How long an engine may wait in them, in seconds: for longer than what a killed process left holds others up.
+const LAST_TIMEOUT_S: u64 = 10;
 
 /// What a run needs besides its scenario.
 #[derive(Clone, Debug)]
@@ -162,7 +164,7 @@ pub fn play(bench: &Bench, scenario: &Scenario, engine: &Engine, seed: u64) -> R
     calls.sort_by_key(|call| call.start);
     meet(&mut calls, &faults);
     let violations = check::check(&calls, &scenario.real_rules(&hosts));
-    let unobserved = scenario.unobserved(&stats);
+    let unobserved = scenario.unobserved(&stats, Front::Fuse);
     evidence::save_calls(&dir, &calls)?;
     let leftovers = leftovers(&calls);
     let seconds = started.elapsed().as_secs_f64();
@@ -453,11 +455,12 @@ impl Play<'_> {
         let workload = &self.workload;
         let once = self.once_keys();
         let check = self.engine.can("check").then_some(Op::Check);
+        let engine = self.engine.with_timeout(LAST_TIMEOUT_S);
         for host in hosts.iter().map(String::as_str).chain([FRESH]) {
             let mut worker = self.new_worker(&format!("{host}.end"))?;
             let dir = daemon.mount(host).join("cache");
             let start = self.now();
-            let outcome = worker.open(self.engine, &dir, LAST_DEADLINE);
+            let outcome = worker.open(&engine, &dir, LAST_DEADLINE);
             let opened = matches!(outcome, Outcome::Ok(_));
             self.record(host, worker.name(), Op::Open, start, outcome, true);
             if !opened {

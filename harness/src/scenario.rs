@@ -152,6 +152,10 @@ pub struct Scenario {
     /// Faults that must have been observable, or the run is worth nothing.
     #[serde(default)]
     pub requires: Vec<String>,
+    /// The same in process alone: where real processes, with the settings that they come with, do what would show it too seldom for the
+    /// seconds of a run.
+    #[serde(default)]
+    pub requires_in_process: Vec<String>,
     /// Hosts whose locks are local (N21).
     #[serde(default)]
     pub local_locks: Vec<String>,
@@ -353,16 +357,24 @@ impl Scenario {
         2 * self.events.iter().map(away).chain(waits).max().unwrap_or(0)
     }
 
-    /// The required faults that nobody could notice.
+    /// The required faults that nobody could notice, each once.
     #[must_use]
-    pub fn unobserved(&self, stats: &Stats) -> Vec<String> {
+    pub fn unobserved(&self, stats: &Stats, front: Front) -> Vec<String> {
         let observed = |name: &&String| stats.faults.get(*name).is_some_and(|count| count.observable > 0);
-        self.requires.iter().filter(|name| !observed(name)).cloned().collect()
+        let mut unseen: Vec<String> = self.required_by_name(front).filter(|name| !observed(name)).cloned().collect();
+        unseen.extend(stats.unobserved());
+        unseen.sort();
+        unseen.dedup();
+        unseen
+    }
+
+    fn required_by_name(&self, front: Front) -> impl Iterator<Item = &String> {
+        self.requires.iter().chain(self.requires_in_process.iter().filter(move |_| front == Front::Sim))
     }
 
     /// The faults that must have been observable.
-    pub fn required(&self) -> impl Iterator<Item = &String> {
-        self.requires.iter().chain(self.faults.iter().filter(|fault| fault.required).map(|fault| &fault.name))
+    pub fn required(&self, front: Front) -> impl Iterator<Item = &String> {
+        self.required_by_name(front).chain(self.faults.iter().filter(|fault| fault.required).map(|fault| &fault.name))
     }
 
     /// The scenario as its file would be.
@@ -428,6 +440,18 @@ mod tests {
     fn what_is_played_without_names_is_not_nothing() {
         let main = Scenario::built_in().unwrap().into_iter().filter(|scenario| scenario.main).count();
         assert!((10..=20).contains(&main), "{main} scenarios are played with every engine by default");
+    }
+
+    /// For a while runs by real processes passed without the faults that their plan requires.
+    #[test]
+    fn a_required_fault_that_nobody_could_notice_is_named() {
+        let scenario = Scenario::built_in().unwrap().into_iter().find(|scenario| scenario.name == "nfs-leftovers").unwrap();
+        let mut stats = Stats::default();
+        assert_eq!(scenario.unobserved(&stats, Front::Sim), ["N17"]);
+        assert!(scenario.unobserved(&stats, Front::Fuse).is_empty());
+        let fault = Fault { required: true, ..Fault::named("N7") };
+        stats.planned.push(crate::control::PlannedCount { fault, count: crate::drive::FaultCount::default() });
+        assert_eq!(scenario.unobserved(&stats, Front::Fuse), ["N7"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::daemon::host_names;
 use crate::drive::rng::Rng;
 use crate::drive::{Clock, Drive, Happened, Loss, Stage};
 use crate::history::{Call, KILLED, Op, Outcome};
-use crate::scenario::{Action, Blow, Event, Scenario};
+use crate::scenario::{Action, Blow, Event, Front, Scenario};
 use crate::workload::Generator;
 use ours::{Machine, Who};
 use sched::{Leave, Sched};
@@ -180,9 +180,7 @@ impl World<'_> {
         violations.extend(self.found.into_inner().unwrap_or_else(PoisonError::into_inner));
         let drive = guard(&self.drive);
         let stats = control::stats(&drive);
-        let mut unobserved = self.scenario.unobserved(&stats);
-        unobserved.extend(drive.unobserved().into_iter().map(|fault| fault.name));
-        unobserved.dedup();
+        let unobserved = self.scenario.unobserved(&stats, Front::Sim);
         let hash = crate::history::hash(&calls);
         let faults = drive.fault_log().into_iter().filter(|it| it.stage != Stage::Planned).collect();
         Simulated { calls, violations, unobserved, stats, hash, next_random, clock: drive.now(), seconds: 0.0, began_us: 0, faults }
