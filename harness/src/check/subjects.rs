@@ -135,6 +135,36 @@ fn counter_events(of: &Calls<'_>, rules: &Rules) -> Vec<Event<CounterStep>> {
     of.iter().filter_map(event).collect()
 }
 
+/// An item of a queue: when the call that put it, and the one that took it, began and ended.
+#[derive(Clone, Copy)]
+struct Item {
+    call: usize,
+    push: (u64, u64),
+    pull: (u64, u64),
+}
+
+impl Item {
+    /// Whether this one was put, or taken, before the other was: first in, first out, so it stood before it.
+    fn is_before(&self, other: &Item) -> bool {
+        self.push.1 < other.push.0 || self.pull.1 < other.pull.0
+    }
+}
+
+/// Returns for the call that put each item what place the item had in the queue, as far as beginnings and ends say: an order in which nothing
+/// stands before what it must follow (Kahn's algorithm). Where there is none the search will find that out.
+fn places(items: &[Item]) -> BTreeMap<usize, u64> {
+    let mut left: Vec<usize> = (0..items.len()).collect();
+    let mut waits: Vec<usize> =
+        items.iter().map(|item| items.iter().filter(|other| other.call != item.call && other.is_before(item)).count()).collect();
+    let mut places = BTreeMap::new();
+    while let Some(best) = (0..left.len()).min_by_key(|&at| (waits[left[at]], items[left[at]].pull.1, items[left[at]].push.1)) {
+        let item = items[left.swap_remove(best)];
+        left.iter().filter(|&&other| item.is_before(&items[other])).for_each(|&other| waits[other] = waits[other].saturating_sub(1));
+        places.insert(item.call, places.len() as u64);
+    }
+    places
+}
+
 fn queue_events(of: &Calls<'_>) -> (Queue, Vec<Event<QueueStep>>) {
     let mut pulled: BTreeMap<(&str, u64), (u64, u64)> = BTreeMap::new();
     for (_, call) in of {
@@ -152,16 +182,30 @@ fn queue_events(of: &Calls<'_>) -> (Queue, Vec<Event<QueueStep>>) {
             }
         }
     }
+    // Who was killed while it took something took items that nobody else did, likely in the order of both.
+    let mut taken: Vec<u64> =
+        of.iter().filter(|(_, call)| matches!(call.op, Op::Pull { .. }) && call.is_ambiguous()).map(|(_, call)| call.start).collect();
+    taken.sort_unstable_by(|a, b| b.cmp(a));
+    let mut stood: Vec<Item> = Vec::new();
+    let mut pushes: Vec<(usize, &Call)> = of.iter().filter(|(_, call)| matches!(call.op, Op::Push { .. })).copied().collect();
+    pushes.sort_by_key(|(_, call)| call.effect_end());
+    for (at, call) in pushes {
+        let pull = match pulls.get(&(at as u64)) {
+            Some(when) => *when,
+            None if call.is_ambiguous() => continue,
+            None => (taken.pop().unwrap_or(u64::MAX), u64::MAX),
+        };
+        stood.push(Item { call: at, push: (call.start, call.effect_end().min(pull.1)), pull });
+    }
+    let places = places(&stood);
     let event = |(at, call): &(usize, &Call)| {
         let (step, class, rank) = match (&call.op, call.answer()) {
             (Op::Push { seq, .. }, answer) if answer.is_some() || call.is_ambiguous() => {
-                let when = pulled.get(&(call.process.as_str(), *seq));
                 // Of an open push whose item nobody saw it is enough that it may not have come.
-                if answer.is_none() && when.is_none() {
+                if answer.is_none() && !pulls.contains_key(&(*at as u64)) {
                     return None;
                 }
-                // What is taken first is likely to have been put first.
-                (QueueStep::Push(*at as u64), alone(*at), when.map_or(u64::MAX, |(_, end)| *end))
+                (QueueStep::Push(*at as u64), alone(*at), places.get(at).copied().unwrap_or(u64::MAX))
             }
             (Op::Pull { .. }, Some(Answer::Read(Read::Value { writer, seq }))) => {
                 (QueueStep::Pull(Some(items.get(&(writer.as_str(), *seq)).copied().unwrap_or(u64::MAX))), TAKES, 0)
@@ -170,7 +214,9 @@ fn queue_events(of: &Calls<'_>) -> (Queue, Vec<Event<QueueStep>>) {
             (Op::Pull { .. }, None) if call.is_ambiguous() => (QueueStep::PullUnseen, TAKES, 0),
             _ => return None,
         };
-        Some(Event { start: call.start, end: call.effect_end(), step, class, rank, call: *at })
+        // An item that somebody took was there by then, however its call ended.
+        let end = pulls.get(&(*at as u64)).map_or(call.effect_end(), |(_, end)| call.effect_end().min(*end));
+        Some(Event { start: call.start, end, step, class, rank, call: *at })
     };
     let events = of.iter().filter_map(event).collect();
     (Queue { unseen, pulls }, events)

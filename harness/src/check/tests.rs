@@ -358,6 +358,31 @@ fn a_queue_with_many_pushes_at_once_is_decided() {
 }
 
 #[test]
+fn a_queue_with_a_long_backlog_behind_a_push_that_was_cut_off_is_decided() {
+    // The item of the one that was cut off was there: those behind it came out after it, two at a time, much later.
+    let mut script = Script::new();
+    for round in 0..40 {
+        for process in ["a1", "a2", "b1", "b2"] {
+            let cut_off = process == "a1" && round == 2;
+            script.add(process, push(round), if cut_off { info() } else { yes() });
+            let call = script.calls.last_mut().unwrap();
+            (call.start, call.end) = (10_000 * (round + 1), 10_000 * (round + 1) + 5_000);
+        }
+    }
+    script.now = 1_000_000;
+    for round in 0..40 {
+        for (at, process) in ["b2", "a1", "b1", "a2"].into_iter().enumerate() {
+            script.add(if at % 2 == 0 { "a8" } else { "b8" }, pull(), pulled(value(process, round)));
+            if at % 2 == 1 {
+                script.overlapping();
+            }
+        }
+    }
+    script.add("a9", pull(), pulled(Read::Miss)).last();
+    assert_eq!(script.wrongs_by(&Rules { states_max: 2_000, ..Rules::default() }), []);
+}
+
+#[test]
 fn an_item_that_overtook_others_is_found_without_trying_every_order_of_those() {
     let mut script = Script::new();
     for round in 0..20 {
