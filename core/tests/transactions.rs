@@ -3,7 +3,7 @@
 
 use diskcache_core::clock::{Clock, ManualClock};
 use diskcache_core::vfs::mem::MemVfs;
-use diskcache_core::{Cache, ErrorKind, KeyRef, Options, ProfileOverride, Put};
+use diskcache_core::{Cache, ErrorKind, KeyRef, NumberKey, Options, ProfileOverride, Put, Setting};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -52,6 +52,33 @@ fn what_a_transaction_stored_and_removed_again_is_not_there_after_it() {
         assert_eq!((cache.evict(KeyRef::text("tag")).unwrap(), cache.expire(None).unwrap()), (1, 1));
         cache.transact_commit().unwrap();
         assert_eq!(open().len().unwrap(), 0);
+    });
+}
+
+/// Nothing was evicted and nothing that had expired was removed for a program that writes in transactions alone.
+#[test]
+fn transactions_keep_the_size_limit_and_remove_what_expired_as_other_writes_do() {
+    for_both(|cache, _| {
+        cache.reset_setting("size_limit", &Setting::Int(1 << 20)).unwrap();
+        let value = vec![7_u8; 10_000];
+        for turn in 0..30 {
+            cache.transact_begin(None).unwrap();
+            for number in 0..20 {
+                let key = NumberKey::int(turn * 20 + number);
+                cache.set(key.as_ref(), Put::bytes(&value)).unwrap();
+            }
+            cache.transact_commit().unwrap();
+        }
+        let count = cache.len().unwrap();
+        assert!((30..=105).contains(&count), "{count} entries of 10,000 bytes are left in 1 MiB");
+        assert!(cache.get(NumberKey::int(599).as_ref()).unwrap().is_some(), "the newest is there");
+        let before = cache.len().unwrap();
+        for key in ["brief", "next"] {
+            cache.transact_begin(None).unwrap();
+            cache.set(KeyRef::text(key), Put::text("x").expiring(0.0)).unwrap();
+            cache.transact_commit().unwrap();
+        }
+        assert!(cache.len().unwrap() <= before + 1, "what expired stays");
     });
 }
 

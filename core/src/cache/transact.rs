@@ -330,6 +330,7 @@ impl Engine {
                 open.removed.iter().for_each(|old| self.tidy_entry(old));
                 open.cleared_blobs.iter().for_each(|id| self.maintenance.retire_blob(self, *id));
                 self.tell_companion_of(&open.beside);
+                self.cull_after(open.delta.len() - open.delta.tombstones(), deadline);
                 self.after_write(deadline);
                 return Ok(());
             }

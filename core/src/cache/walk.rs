@@ -22,7 +22,7 @@ const BATCH_LEN: usize = 4 << 20;
 /// The same for what a write removes along the way.
 pub(crate) const VICTIMS_LEN: usize = 1 << 20;
 /// Entries that it removes at most, `cull_limit` aside.
-const VICTIMS_MAX: u64 = 16 << 10;
+pub(crate) const VICTIMS_MAX: u64 = 16 << 10;
 /// Entries that a walk takes before it lets writers have the state.
 const SLICE: usize = 256;
 /// Entries that an eviction looks at for each one that it may take.

@@ -5,9 +5,10 @@ use crate::cache::Cache;
 use crate::cache::apply::Outcome;
 use crate::cache::engine::Committed;
 use crate::cache::value::{Hit, Put, Value};
+use crate::cache::walk::{VICTIMS_LEN, VICTIMS_MAX};
 use crate::clock::Deadline;
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::body::{Item, RecordValue};
+use crate::format::body::{Cause, Item, RecordValue};
 use crate::format::entry::OwnedEntry;
 use crate::format::{BODY_LEN_MAX, BodyBuilder, Key, KeyRef, Record, SLOT_LEN};
 use crate::sync::read;
@@ -207,26 +208,28 @@ impl Engine {
         Ok((all, removed))
     }
 
-    /// Lets as much go as that many single writes would have, if the cache is over its limit. The batch is done whatever comes of it.
-    fn cull_after(&self, count: usize, deadline: Deadline) {
-        if self.transaction.is_mine() {
+    /// Lets as much go as that many single writes would have: what expired, and entries while the cache is over its limit. What was written stays
+    /// written whatever comes of it.
+    pub(in crate::cache) fn cull_after(&self, count: usize, deadline: Deadline) {
+        let may = read(&self.state).tuning.cull_limit;
+        if self.transaction.is_mine() || count == 0 || may == 0 {
             return;
         }
-        for _ in 0..count {
-            let is_over = {
-                let state = read(&self.state);
-                state.tuning.cull_limit > 0 && self.is_over_limit(&state, 0)
-            };
-            if !is_over {
+        for (cause, victims) in self.victims(self.clock.wall(), 0) {
+            drop(self.remove(cause, &victims, deadline));
+        }
+        let mut room = may.saturating_mul(count as u64);
+        while room > 0 {
+            let need = self.to_evict(&read(&self.state));
+            if need == 0 {
                 return;
             }
-            let mut removed = 0;
-            for (cause, victims) in self.victims(self.clock.wall(), 0) {
-                removed += self.remove(cause, &victims, deadline).unwrap_or(0);
-            }
+            let victims = self.policy_victims(0..=room.min(VICTIMS_MAX), VICTIMS_LEN, need);
+            let removed = if victims.list().is_empty() { 0 } else { self.remove(Cause::Cull, &victims, deadline).unwrap_or(0) };
             if removed == 0 {
                 return;
             }
+            room = room.saturating_sub(removed);
         }
     }
 }
