@@ -41,6 +41,8 @@ const TAIL_DUE_MIN: u64 = 16 << 20;
 const PATIENCE_MIN: Duration = Duration::from_millis(10);
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
 const PATIENCE_STEPS: u64 = 128;
+/// How long it waits at most while the thread waits for another process, which may be stopped.
+const PATIENCE_OTHERS_MAX: Duration = Duration::from_millis(80);
 /// A process reads the whole index for damage that it met at most this often.
 const REPAIR_PAUSE: Duration = Duration::from_secs(300);
 
@@ -71,6 +73,15 @@ pub(crate) struct Maintenance {
     spared: Mutex<Option<AccessesBuilder>>,
     retired: Mutex<VecDeque<(Duration, Retired)>>,
     lock_file: Mutex<Option<Arc<dyn VfsFile>>>,
+}
+
+/// How long a writer waits that is far ahead of maintenance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// While the thread of this process is at it.
+    pub(crate) for_thread: Duration,
+    /// While it waits for another process.
+    pub(crate) for_others: Duration,
 }
 
 impl Maintenance {
@@ -219,9 +230,8 @@ impl Engine {
         true
     }
 
-    /// Returns how long a writer waits for the thread that does maintenance beside it: the longer the further it is ahead. `None`: it is not far
-    /// ahead.
-    pub(crate) fn patience(&self) -> Option<Duration> {
+    /// Returns how long a writer waits for maintenance that is done beside it: the longer the further it is ahead. `None`: it is not far ahead.
+    pub(crate) fn patience(&self) -> Option<Patience> {
         let state = read(&self.state);
         let ahead = |is: u64, may: u64| is.saturating_sub(may).saturating_mul(PATIENCE_STEPS) / may.max(1);
         let changed = (state.delta.weight() as u64, (self.options.delta_entries_max * FAR) as u64);
@@ -233,8 +243,12 @@ impl Engine {
         }
         let limit = state.tuning.size_limit;
         let files = (limit - limit / ROUND_SHARE).saturating_add(over);
-        let steps = ahead(changed.0, changed.1).max(ahead(tail.0, tail.1)).max(ahead(files, limit));
-        Some((PATIENCE_MIN * (1 << steps.min(16))).min(PATIENCE_MAX))
+        let over = ahead(files, limit);
+        let time = |steps: u64, most: Duration| (PATIENCE_MIN * (1 << steps.min(16))).min(most);
+        Some(Patience {
+            for_thread: time(ahead(changed.0, changed.1).max(ahead(tail.0, tail.1)).max(over), PATIENCE_MAX),
+            for_others: time(over, PATIENCE_OTHERS_MAX),
+        })
     }
 
     /// Returns how many bytes of a local log may lie behind the newest checkpoint before writers wait.

@@ -11,8 +11,7 @@ use std::sync::{OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How often a writer that is far ahead of the thread looks whether the thread is at work, before it goes on.
-const WAITS_MAX: u32 = 50;
+/// How often a writer that is far ahead of the thread looks whether the thread is at work.
 const WAIT: Duration = Duration::from_micros(200);
 /// The longest pause of the thread between looks whether it is its turn.
 const PAUSE_MAX: Duration = Duration::from_millis(10);
@@ -111,18 +110,21 @@ impl Engine {
         self.maintenance.is_due() && (!self.worker.running.load(Ordering::Acquire) || self.patience().is_some())
     }
 
-    /// Has the thread do what is due, if there is one. A writer that is far ahead of it waits, the longer the further: as long as the thread is at
-    /// work, but only a moment while the thread waits for another process, which may be stopped.
+    /// Has the thread do what is due, if there is one. A writer that is far ahead of it waits, the longer the further: longest while the thread is at
+    /// work, and less while the thread waits for another process, which may be stopped.
     pub(crate) fn maintain_beside(&self, deadline: Deadline) -> bool {
         if !self.worker.start() {
             return false;
         }
         let begun = self.clock.boot();
-        let mut waits = 0;
+        let mut seen_at_work = begun;
         while self.worker.running.load(Ordering::Acquire) && !deadline.passed(&*self.clock) {
             let Some(patience) = self.patience() else { break };
-            waits = if self.is_maintaining() { 0 } else { waits + 1 };
-            if waits > WAITS_MAX || self.clock.boot().saturating_sub(begun) >= patience {
+            let now = self.clock.boot();
+            if self.is_maintaining() {
+                seen_at_work = now;
+            }
+            if now.saturating_sub(seen_at_work) >= patience.for_others || now.saturating_sub(begun) >= patience.for_thread {
                 break;
             }
             self.clock.sleep(WAIT);
