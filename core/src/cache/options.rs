@@ -32,7 +32,7 @@ pub enum ProfileOverride {
 /// How a cache is opened.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How long a call may wait before it fails (default 60 s).
+    /// How long a call may wait before it fails (default 60 s). On a network drive opening has two seconds at least.
     pub timeout: Duration,
     /// What an acknowledgement promises on a local disk.
     pub durability: Durability,

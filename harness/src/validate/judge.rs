@@ -11,6 +11,8 @@ use crate::history::{Call, Op, Outcome};
 const GRACE: Duration = Duration::from_secs(1);
 /// The same where nothing is wrong with the drive, and only a machine that is busy makes calls late.
 const GRACE_BUSY: Duration = Duration::from_secs(3);
+/// What opening a cache may take, however short its timeout is.
+const OPEN_TIME: Duration = Duration::from_secs(2);
 
 /// What a caller of ours can catch when the drive fails. Anything else is a fault of the engine.
 const TYPED: &[&str] = &[
@@ -63,13 +65,14 @@ impl Times {
 /// Calls that ended too late. Those of a host that stood still meanwhile are excused.
 pub(super) fn late(calls: &[Call], timeout: Duration, faulty: bool, times: &Times) -> Vec<Violation> {
     let grace = if faulty { GRACE } else { GRACE_BUSY };
-    let longest = u64::try_from((timeout + grace).as_micros()).unwrap_or(u64::MAX);
+    let limit = |call: &Call| if matches!(call.op, Op::Open) { timeout.max(OPEN_TIME) } else { timeout };
+    let longest = |call: &Call| u64::try_from((limit(call) + grace).as_micros()).unwrap_or(u64::MAX);
     calls
         .iter()
         .filter(|call| !call.last && !matches!(call.outcome, Outcome::Hung | Outcome::Crashed(_)))
-        .filter(|call| call.end - call.start > longest && !times.excuses(call))
+        .filter(|call| call.end - call.start > longest(call) && !times.excuses(call))
         .map(|call| {
-            let (took, limit) = ((call.end - call.start) as f64 / 1e6, timeout.as_secs_f64());
+            let (took, limit) = ((call.end - call.start) as f64 / 1e6, limit(call).as_secs_f64());
             Violation::of_run(Wrong::Hung, format!("{}: took {took:.1} s, with a timeout of {limit} s", at(call)))
         })
         .collect()
@@ -147,6 +150,10 @@ mod tests {
         let timeout = Duration::from_secs(5);
         assert_eq!(late(&calls, timeout, true, &Times::default()).len(), 1);
         assert!(late(&calls, timeout, false, &Times::default()).is_empty(), "a busy machine");
+        let open = |end: u64| [Call { op: Op::Open, ..call(0, end, Outcome::Ok(Answer::Done(true))) }];
+        let short = Duration::from_millis(50);
+        assert!(late(&open(2_900_000), short, true, &Times::default()).is_empty(), "opening has two seconds");
+        assert_eq!(late(&open(3_100_000), short, true, &Times::default()).len(), 1);
         let paused = Some(("a".to_owned(), 1_000_000, 5_000_000));
         assert!(late(&calls, timeout, true, &Times { paused, ..Times::default() }).is_empty());
     }
