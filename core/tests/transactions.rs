@@ -72,6 +72,15 @@ fn transactions_keep_the_size_limit_and_remove_what_expired_as_other_writes_do()
         let count = cache.len().unwrap();
         assert!((30..=105).contains(&count), "{count} entries of 10,000 bytes are left in 1 MiB");
         assert!(cache.get(NumberKey::int(599).as_ref()).unwrap().is_some(), "the newest is there");
+        cache.reset_setting("cull_limit", &Setting::Int(2)).unwrap();
+        let larger = vec![7_u8; 100_000];
+        for number in 600..605 {
+            let before = cache.len().unwrap();
+            cache.transact_begin(None).unwrap();
+            cache.set(NumberKey::int(number).as_ref(), Put::bytes(&larger)).unwrap();
+            cache.transact_commit().unwrap();
+            assert!(cache.len().unwrap() + 1 >= before, "one write evicted more than two");
+        }
         let before = cache.len().unwrap();
         for key in ["brief", "next"] {
             cache.transact_begin(None).unwrap();

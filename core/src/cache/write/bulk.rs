@@ -215,10 +215,10 @@ impl Engine {
         if self.transaction.is_mine() || count == 0 || may == 0 {
             return;
         }
-        for (cause, victims) in self.victims(self.clock.wall(), 0) {
-            drop(self.remove(cause, &victims, deadline));
-        }
         let mut room = may.saturating_mul(count as u64);
+        for (cause, victims) in self.victims(self.clock.wall(), 0) {
+            room = room.saturating_sub(self.remove(cause, &victims, deadline).unwrap_or(0));
+        }
         while room > 0 {
             let need = self.to_evict(&read(&self.state));
             if need == 0 {
