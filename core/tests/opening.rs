@@ -40,6 +40,42 @@ fn opening_a_shared_cache_that_was_closed_takes_few_requests_however_many_commit
     }
 }
 
+/// Most programs never close: what they wrote was replayed by everybody who opened the cache afterwards, and what they had counted was lost.
+#[test]
+fn dropping_the_last_handle_of_a_local_cache_closes_it() {
+    const ENTRIES: u32 = 5000;
+    let dir = tempfile::tempdir().unwrap();
+    let open = || Cache::open(dir.path(), Options::default()).unwrap();
+    let cache = open();
+    cache.stats(true, true).unwrap();
+    for i in 0..ENTRIES {
+        cache.set(KeyRef::text(&i.to_string()), Put::bytes(b"value")).unwrap();
+    }
+    assert!(cache.get(KeyRef::text("0")).unwrap().is_some());
+    assert!(cache.get(KeyRef::text("none")).unwrap().is_none());
+    let other = cache.clone();
+    drop(cache);
+    assert!(!dir.path().join("run").exists(), "one more handle: nothing was due");
+    drop(other);
+    assert!(std::fs::read_dir(dir.path().join("run")).unwrap().count() > 0, "no checkpoint: all is replayed");
+    let again = open();
+    assert_eq!(again.stats(true, false).unwrap(), (1, 1));
+    assert_eq!(again.len().unwrap(), u64::from(ENTRIES));
+}
+
+#[test]
+fn a_transaction_that_nobody_ended_is_dropped_with_the_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::open(dir.path(), Options::default()).unwrap();
+    cache.set(KeyRef::text("a"), Put::bytes(b"before")).unwrap();
+    cache.transact_begin(None).unwrap();
+    cache.set(KeyRef::text("a"), Put::bytes(b"never committed")).unwrap();
+    drop(cache);
+    let again = Cache::open(dir.path(), Options::default()).unwrap();
+    assert_eq!(again.get(KeyRef::text("a")).unwrap().unwrap().bytes().unwrap().as_ref(), b"before");
+    again.set(KeyRef::text("b"), Put::bytes(b"the lock is free")).unwrap();
+}
+
 #[test]
 fn a_cache_of_another_format_is_refused_in_words_and_left_as_it_is() {
     for (version, words) in [(FORMAT_VERSION - 1, "made by an earlier version"), (FORMAT_VERSION + 1, "made by a newer version")] {

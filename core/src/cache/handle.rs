@@ -13,8 +13,15 @@ use crate::vfs::{OsVfs, Vfs};
 use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+/// How long the last handle of a cache that nobody closed takes at most to close it.
+const DROP_TIME: Duration = Duration::from_secs(1);
 
 /// A cache in a directory. Cloning gives another handle to the same one.
+///
+/// Dropping the last handle of a cache on a local disk closes it as [`Cache::close`] does, within a second and without saying what failed. On
+/// a network drive, which may be away, it writes nothing more.
 ///
 /// ```
 /// use diskcache_core::{Cache, KeyRef, Options, Put};
@@ -43,7 +50,13 @@ impl Drop for Handle {
         if self.generation != fork::generation() {
             return; // the parent's: left alone
         }
-        self.engine.worker.stop();
+        let engine = &self.engine;
+        engine.worker.stop();
+        // Simulations drop what stands for a killed process: those have no thread. A transaction that nobody ended is nobody's to commit.
+        if engine.worker.is_enabled() && !engine.transaction.is_open() && !engine.closed.swap(true, Ordering::AcqRel) {
+            // Hints and work that is saved to the next one who opens: nothing that was acknowledged.
+            drop(engine.finish(Deadline::after(&*engine.clock, DROP_TIME.min(engine.options.timeout))));
+        }
         drop_engine(&mut self.engine);
     }
 }
@@ -123,7 +136,7 @@ impl Cache {
             return Ok(());
         }
         engine.worker.stop();
-        engine.finish()
+        engine.finish(engine.deadline())
     }
 
     /// Returns this process's engine; opens one if this is a forked child that has none yet.

@@ -81,6 +81,11 @@ impl std::ops::Deref for Overlay<'_> {
 }
 
 impl Transactions {
+    /// Returns whether one is open, whoever's it is.
+    pub(crate) fn is_open(&self) -> bool {
+        self.owner.load(Ordering::Acquire) != 0
+    }
+
     /// Returns whether the calling thread has a transaction open.
     #[inline]
     pub(crate) fn is_mine(&self) -> bool {

@@ -553,13 +553,12 @@ impl Engine {
     }
 
     /// Writes what is held back, at the end.
-    pub(crate) fn finish(&self) -> Result<()> {
+    pub(crate) fn finish(&self, deadline: Deadline) -> Result<()> {
         if self.options.read_only {
             return Ok(());
         }
         let (hits, misses) = (self.hits.swap(0, Ordering::Relaxed), self.misses.swap(0, Ordering::Relaxed));
         let accesses = self.accesses.take();
-        let deadline = self.deadline();
         let result = with_body(|body| {
             if hits + misses > 0 {
                 body.push(&Record::Statistics { hits, misses, reset: false });
