@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test: its helpers panic")]
 
 use diskcache_core::clock::{Deadline, ManualClock};
-use diskcache_core::error::Error;
+use diskcache_core::error::{Error, ErrorKind};
 use diskcache_core::format::body::{Item, RecordValue};
 use diskcache_core::format::marker::Mode;
 use diskcache_core::format::wire::checksum;
@@ -11,8 +11,10 @@ use diskcache_core::log::local::{LocalLog, LocalOptions};
 use diskcache_core::log::{Commit, Cursor, Log, Proposal, Published, Replay};
 use diskcache_core::vfs::mem::{Effect, Fault, MemVfs, Step};
 use diskcache_core::vfs::{OpenMode, Vfs};
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 const MARKER: Marker = Marker { mode: Mode::Local, id: 0x77, created: 1.0 };
 const DIR: &str = "/c";
@@ -74,7 +76,7 @@ impl Process {
         let value = RecordValue { meta, bytes: &value };
         body.push(&Record::Set(KeyRef::text("k"), Item { value, tag: None, expire: f64::INFINITY, now: number as f64 }));
         let proposal = Proposal { body: &body, decided_on: None, durable: false, quiet: false, checkpoint: 0 };
-        self.log.begin_exclusive(Deadline::NEVER)?;
+        self.log.begin_exclusive(Deadline::NEVER, &|| false)?;
         let published = self.log.publish(&mut self.cursor, proposal, &mut self.seen, Deadline::NEVER);
         self.log.end_exclusive();
         assert!(matches!(published?, Published::At(_)));
@@ -246,4 +248,32 @@ fn who_syncs_for_others_syncs_the_segments_that_they_made() {
         kept += 1;
     }
     assert_eq!(kept, 20);
+}
+
+/// A waiter that finds something to do each time it looks must end by its deadline all the same.
+#[test]
+fn who_waits_for_the_lock_has_time_to_replay_and_no_more_than_the_deadline() {
+    let (vfs, clock) = (new_disk(), ManualClock::default());
+    let holder = Process::open(&vfs, 1);
+    let options = LocalOptions { boot: 1, read_only: false };
+    let waiter =
+        LocalLog::open(Arc::new(vfs.process()), Arc::new(clock.clone()), Path::new(DIR), &MARKER, &options, Deadline::NEVER).unwrap();
+    let looks = Cell::new(0);
+    let look = || {
+        looks.set(looks.get() + 1);
+        clock.advance(Duration::from_millis(1));
+        true
+    };
+    holder.log.begin_exclusive(Deadline::NEVER, &|| false).unwrap();
+    let error = waiter.begin_exclusive(Deadline::after(&clock, Duration::from_millis(100)), &look).unwrap_err();
+    assert_eq!((error.kind(), looks.replace(0)), (ErrorKind::Timeout, 100));
+    let look_and_free = || {
+        if looks.get() == 50 {
+            holder.log.end_exclusive();
+        }
+        look()
+    };
+    waiter.begin_exclusive(Deadline::NEVER, &look_and_free).unwrap();
+    assert_eq!(looks.get(), 51);
+    waiter.end_exclusive();
 }

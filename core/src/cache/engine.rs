@@ -481,13 +481,25 @@ impl Engine {
     /// Publishes a commit under the terms of the mode: local, under the host's lock; shared, together with other threads' commits.
     pub(crate) fn commit(&self, body: &BodyBuilder, deadline: Deadline) -> Result<Committed> {
         match &self.local {
-            Some(local) => {
-                self.renew_state(deadline)?;
-                local.begin_exclusive(deadline)?;
+            Some(_) => {
+                self.begin_exclusive(deadline)?;
                 self.commit_exclusive(body, deadline)
             }
             None => self.group.commit(self, body, deadline),
         }
+    }
+
+    /// Takes the exclusive lock of a local log. What others published is replayed before, so that nobody waits for that under the lock, and again as
+    /// long as another has the lock.
+    pub(crate) fn begin_exclusive(&self, deadline: Deadline) -> Result<()> {
+        self.renew_state(deadline)?;
+        self.log.begin_exclusive(deadline, &|| {
+            if self.local.is_none() || self.is_fresh() {
+                return false;
+            }
+            // What cannot be done now is done, or fails, under the lock.
+            self.cursor.try_lock().is_ok_and(|mut cursor| self.catch_up(&mut cursor, deadline).is_ok())
+        })
     }
 
     /// The rest of a local commit; gives the lock back, and before it syncs.

@@ -98,7 +98,7 @@ impl Engine {
             return Ok(());
         }
         // Again, while nobody can commit: so no transaction is open, and a writer that holds no lock has ended its commit.
-        self.log.begin_exclusive(deadline)?;
+        self.begin_exclusive(deadline)?;
         let result = self.freshen(deadline).and_then(|()| self.all_blobs(deadline)).map(|named| {
             for (id, path) in unnamed(named) {
                 if let Some(held) = self.blobs.lock_unwritten(id) {

@@ -256,8 +256,7 @@ impl Engine {
     }
 
     fn begin(&self, deadline: Deadline) -> Result<()> {
-        self.renew_state(deadline)?;
-        self.log.begin_exclusive(deadline)?;
+        self.begin_exclusive(deadline)?;
         let begun = self.begin_locked(deadline);
         if begun.is_err() {
             self.log.end_exclusive();

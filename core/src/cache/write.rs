@@ -499,8 +499,7 @@ impl Engine {
         }
         let taken = if self.is_local() {
             // Under the lock nobody can publish a fold or a checkpoint, and so nobody removes what it is in.
-            self.renew_state(deadline)?;
-            self.log.begin_exclusive(deadline)?;
+            self.begin_exclusive(deadline)?;
             let taken = self.publish(body, None, deadline).and_then(read_all);
             self.log.end_exclusive();
             if self.options.durability == Durability::Host && taken.is_ok() {

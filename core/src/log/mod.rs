@@ -174,11 +174,12 @@ pub trait Log: Debug + Send + Sync {
     /// `Damaged` if they are not there any more.
     fn read(&self, addr: u64, len: u64, deadline: Deadline) -> Result<Bytes>;
 
-    /// Keeps other processes from publishing until [`Log::end_exclusive`]. Local mode only; in shared mode it does nothing.
+    /// Keeps other processes from publishing until [`Log::end_exclusive`]. Local mode only; in shared mode it does nothing. As long as it has to
+    /// wait it calls `meanwhile`, which returns whether it found something to do.
     ///
     /// # Errors
     /// `Timeout`.
-    fn begin_exclusive(&self, deadline: Deadline) -> Result<()>;
+    fn begin_exclusive(&self, deadline: Deadline, meanwhile: &dyn Fn() -> bool) -> Result<()>;
 
     /// Ends what [`Log::begin_exclusive`] began.
     fn end_exclusive(&self);

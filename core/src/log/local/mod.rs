@@ -109,12 +109,12 @@ impl LocalLog {
                     Error::new(ErrorKind::Refused, "the cache must be opened for writing once after a restart of the machine:").at(dir)
                 );
             }
-            log.begin_exclusive(deadline)?;
+            log.begin_exclusive(deadline, &|| false)?;
             let recovered = if log.tail.is_valid(options.boot) { Ok(()) } else { log.recover(options.boot) };
             log.end_exclusive();
             recovered?;
         } else if !options.read_only && !log.tail_is_plausible()? {
-            log.begin_exclusive(deadline)?;
+            log.begin_exclusive(deadline, &|| false)?;
             let mended = log.mend_tail(options.boot);
             log.end_exclusive();
             mended?;
@@ -449,18 +449,23 @@ impl Log for LocalLog {
         self.segments.read(addr, len)
     }
 
-    fn begin_exclusive(&self, deadline: Deadline) -> Result<()> {
+    fn begin_exclusive(&self, deadline: Deadline, meanwhile: &dyn Fn() -> bool) -> Result<()> {
         let mut tries = 0;
         while !self.try_lock_once()? {
             tries += 1;
             if tries <= YIELDS {
-                std::thread::yield_now();
+                if !meanwhile() {
+                    std::thread::yield_now();
+                }
                 continue;
             }
             let Some(left) = deadline.left(&*self.clock) else {
                 let what = "another process or thread kept the lock for the whole timeout (is it stopped?):";
                 return Err(Error::new(ErrorKind::Timeout, what).at(&self.tail.path));
             };
+            if meanwhile() {
+                continue;
+            }
             self.clock.sleep(Duration::from_micros(50 << (tries - YIELDS).min(5)).min(left));
         }
         Ok(())
@@ -491,7 +496,7 @@ impl Log for LocalLog {
     }
 
     fn check(&self, fix: bool, deadline: Deadline) -> Result<Vec<(Error, bool)>> {
-        self.begin_exclusive(deadline)?;
+        self.begin_exclusive(deadline, &|| false)?;
         let found = self.segments.list().map(|()| self.segments.check(self.tail.end(), self.tail.durable_checkpoint(), fix));
         self.end_exclusive();
         found

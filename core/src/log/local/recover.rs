@@ -81,7 +81,7 @@ impl LocalLog {
         if !broken && follows(cursor).is_none() {
             return Ok(false);
         }
-        self.begin_exclusive(deadline)?;
+        self.begin_exclusive(deadline, &|| false)?;
         let end = self.tail.end();
         let found = if cursor.position == end && follows(cursor).is_some() {
             self.find_end(cursor.position, 0)

@@ -258,7 +258,7 @@ impl Log for SharedLog {
         self.read_value(addr, len, deadline)
     }
 
-    fn begin_exclusive(&self, _deadline: Deadline) -> Result<()> {
+    fn begin_exclusive(&self, _deadline: Deadline, _meanwhile: &dyn Fn() -> bool) -> Result<()> {
         Ok(())
     }
 
