@@ -128,14 +128,16 @@ pub(crate) fn read_marker(vfs: &dyn Vfs, clock: &dyn Clock, dir: &Path) -> Resul
 }
 
 /// Reads what should be a marker. A CIFS client answers EINVAL where it has the file open by its other name, as long as it puts off closing
-/// that (older caches have one file under both names).
+/// that (older caches have one file under both names). It is waited for no longer than the call that asks may take.
 fn read_start(vfs: &dyn Vfs, clock: &dyn Clock, path: &Path) -> io::Result<Vec<u8>> {
-    let patience = Deadline::after(clock, OTHER_NAME_PATIENCE);
+    let call = bounded::current().unwrap_or(Deadline::NEVER);
+    let patience = Deadline::after(clock, OTHER_NAME_PATIENCE).min(call);
     loop {
         let mut bytes = vec![0; MARKER_LEN];
         let read = vfs.open(path, OpenMode::Read).and_then(|file| file.read_at(&mut bytes, 0));
         match read {
             Err(e) if e.kind() == io::ErrorKind::InvalidInput && !patience.passed(clock) => clock.sleep(OTHER_NAME_PAUSE),
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput && call.passed(clock) => return Err(rustix::io::Errno::TIMEDOUT.into()),
             read => {
                 bytes.truncate(read?);
                 return Ok(bytes);
@@ -429,5 +431,12 @@ mod tests {
         vfs.fail(Fault { nth: 1, lasting: true, ..fault });
         assert_eq!(read_marker_of(&vfs, &clock, path), None);
         assert!(clock.boot() < OTHER_NAME_PATIENCE * 2);
+
+        // Opening a cache with a timeout of a twentieth of a second took seven seconds: each read of a marker was patient by itself.
+        let (begun, call) = (clock.boot(), Duration::from_millis(50));
+        let _until = bounded::until(Deadline::after(&clock, call));
+        let error = read_marker(&vfs, &clock, Path::new("/")).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT), "{error}");
+        assert!(clock.boot() - begun <= call + OTHER_NAME_PAUSE);
     }
 }
