@@ -195,6 +195,16 @@ pub fn harmed(report: &Report) -> usize {
     scenarios.len()
 }
 
+/// How many runs say nothing of what they are for, and how many more came to no verdict on an engine that is not ours, which is a finding as good as
+/// another: a drive that it cannot be judged on.
+#[must_use]
+pub fn unjudged(report: &Report) -> (usize, usize) {
+    let ours = |run: &RunInfo| report.engines.iter().any(|engine| engine.ours && engine.name == run.engine);
+    let mine = |run: &&RunInfo| run.verdict == Verdict::NotRun || (run.verdict == Verdict::Unknown && ours(run));
+    let others = |run: &&RunInfo| run.verdict == Verdict::Unknown && !ours(run);
+    (report.runs.iter().filter(mine).count(), report.runs.iter().filter(others).count())
+}
+
 /// A line for each engine.
 #[must_use]
 pub fn summary(report: &Report) -> String {
@@ -294,6 +304,21 @@ mod tests {
         };
         assert!(is_harmed(&run(Wrong::Lost)) && is_harmed(&run(Wrong::Malformed)) && is_harmed(&run(Wrong::Hung)));
         assert!(!is_harmed(&run(Wrong::NoProgress)) && !is_harmed(&run(Wrong::Groundless)) && !is_harmed(&RunInfo::default()));
+    }
+
+    /// The main job ended as if it could not be run because one of python-diskcache's runs could not be judged.
+    #[test]
+    fn no_verdict_on_another_engine_is_no_failure_and_none_on_ours_is() {
+        let engine = |name: &str, ours| EngineInfo { name: name.to_owned(), ours, ..EngineInfo::default() };
+        let report = |engine_of_run: &str, verdict| Report {
+            engines: vec![engine("ours", true), engine("diskcache", false)],
+            runs: vec![RunInfo { engine: engine_of_run.to_owned(), verdict, ..RunInfo::default() }],
+            ..Report::default()
+        };
+        assert_eq!(unjudged(&report("ours", Verdict::Unknown)), (1, 0));
+        assert_eq!(unjudged(&report("diskcache", Verdict::Unknown)), (0, 1));
+        assert_eq!(unjudged(&report("diskcache", Verdict::NotRun)), (1, 0));
+        assert_eq!(unjudged(&report("diskcache", Verdict::Damaged)), (0, 0));
     }
 
     #[test]

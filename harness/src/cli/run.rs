@@ -150,7 +150,6 @@ impl RunArgs {
                 println!("{}", matrix::line(info));
             }
         });
-        let unknown = runs.iter().filter(|info| matches!(info.verdict, Verdict::Unknown | Verdict::NotRun)).count();
         let calls: u64 = runs.iter().map(|info| info.answered + info.unanswered).sum();
         let sound = runs.iter().filter(|info| info.verdict == Verdict::Sound).count();
         print!("{}{}", if rows.is_empty() { "" } else { "\nRound trips for one operation:\n" }, trips::table(&rows));
@@ -165,11 +164,15 @@ impl RunArgs {
         print!("{}", matrix::summary(&report));
         println!("Report: {}", out.join("index.html").display());
         let ours = report.engines.iter().filter(|engine| engine.ours).any(|engine| report.damaged(&engine.name).0 > 0);
+        let (unjudged, others) = matrix::unjudged(&report);
+        if others > 0 {
+            println!("{others} runs of other engines came to no verdict: see their rows");
+        }
         let harmed = matrix::harmed(&report);
         if harmed < self.expect_harm {
             println!("others were harmed in {harmed} scenarios only, and {} were expected", self.expect_harm);
         }
-        Ok(ExitCode::from(if ours || harmed < self.expect_harm { 1 } else { u8::from(unknown > 0) * 2 }))
+        Ok(ExitCode::from(if ours || harmed < self.expect_harm { 1 } else { u8::from(unjudged > 0) * 2 }))
     }
 
     /// What is known about engines that are broken on purpose.
