@@ -326,3 +326,21 @@ def test_a_program_ends_in_peace_while_daemon_threads_are_in_the_middle_of_calls
     cache = make(tmp_path / "cache-0")
     assert cache["late"] == 1
     assert cache.check() == []
+
+
+@pytest.mark.parametrize("end", ["", "del cache", "raise SystemExit", "raise OSError"])
+def test_a_program_that_ends_without_closing_its_cache_leaves_it_closed(tmp_path: Path, end: str) -> None:
+    program = f"""
+from diskcache_rs import Cache
+cache = Cache({str(tmp_path)!r}, statistics=True)
+for number in range(5000):
+    cache[number] = number
+cache.get(0)
+cache.get("missing")
+{end}
+"""
+    subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, timeout=60)
+    assert any((tmp_path / "run").iterdir())  # A checkpoint: whoever opens the cache replays little.
+    with Cache(tmp_path) as cache:
+        assert cache.stats() == (1, 1)
+        assert len(cache) == 5000

@@ -480,25 +480,19 @@ impl Engine {
 
     /// Publishes a commit under the terms of the mode: local, under the host's lock; shared, together with other threads' commits.
     pub(crate) fn commit(&self, body: &BodyBuilder, deadline: Deadline) -> Result<Committed> {
-        match &self.local {
-            Some(_) => {
-                self.begin_exclusive(deadline)?;
-                self.commit_exclusive(body, deadline)
-            }
-            None => self.group.commit(self, body, deadline),
+        if !self.is_local() {
+            return self.group.commit(self, body, deadline);
         }
+        self.begin_exclusive(deadline)?;
+        self.commit_exclusive(body, deadline)
     }
 
-    /// Takes the exclusive lock of a local log. What others published is replayed before, so that nobody waits for that under the lock, and again as
-    /// long as another has the lock.
+    /// Takes the exclusive lock of a local log. As long as others have it, what they publish is replayed: the less is left to be replayed under it.
     pub(crate) fn begin_exclusive(&self, deadline: Deadline) -> Result<()> {
         self.renew_state(deadline)?;
         self.log.begin_exclusive(deadline, &|| {
-            if self.local.is_none() || self.is_fresh() {
-                return false;
-            }
             // What cannot be done now is done, or fails, under the lock.
-            self.cursor.try_lock().is_ok_and(|mut cursor| self.catch_up(&mut cursor, deadline).is_ok())
+            !self.is_fresh() && self.cursor.try_lock().is_ok_and(|mut cursor| self.catch_up(&mut cursor, deadline).is_ok())
         })
     }
 
